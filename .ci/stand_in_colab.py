@@ -1,0 +1,9 @@
+"""Put a stand-in for Colab's own module `google.colab` into the environment that runs this, so that
+code which asks for it sees a Colab."""
+
+import sysconfig
+from pathlib import Path
+
+folder = Path(sysconfig.get_path("purelib")) / "google" / "colab"
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "__init__.py").write_text('"""Stands in for Google Colab\'s module."""\n')

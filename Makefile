@@ -1,0 +1,64 @@
+# gpt2-lite: every command a reader or CI types. `make` lists them.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+COLAB := build/colab-venv
+CPU_TORCH := https://download.pytorch.org/whl/cpu
+
+.DEFAULT_GOAL := help
+.PHONY: help course test lab notebooks figures test-colab address clean
+
+help:  ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+course: $(READY)  ## run every notebook in a copy under build/, a line for each
+	@$(PY) -m gpt2lite fetch || echo "fetch did not finish: the notebooks say what they do without"
+	@$(PY) .ci/notebooks.py course
+
+test: $(READY)  ## lint, unit tests, and every notebook through nbval
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests notebooks
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	@$(PY) -m jupyter lab --ServerApp.root_dir="$(CURDIR)/notebooks"
+
+notebooks: $(READY)  ## run the notebooks in place (lite profile) and store clean outputs
+	@$(PY) .ci/notebooks.py store
+
+figures: $(READY)  ## draw images/ again
+	@$(PY) -m gpt2lite.course.figures
+
+test-colab: $(COLAB)/.ready  ## run the notebooks with the versions that Colab has
+	@GPT2LITE_PROFILE=lite PYDEVD_DISABLE_FILE_VALIDATION=1 $(COLAB)/bin/python .ci/notebooks.py course --build build/colab
+
+address:  ## make address REPO=owner/name: write the repository's address everywhere
+	@$(PYTHON) .ci/address.py "$(REPO)"
+
+clean:  ## remove what the commands made (.venv, build, caches)
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Set-up happens once, and again when what it depends on changes.
+$(READY): pyproject.toml constraints.txt .ci/check_python.py
+	@$(PYTHON) .ci/check_python.py
+	@echo "Setting up $(VENV): PyTorch, Jupyter and the course's package, once (about two minutes, 2 GB)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@index=$$($(PY) .ci/check_python.py --torch-index $(CPU_TORCH)); \
+	$(PY) -m pip install -qq -c constraints.txt $$index torch
+	@$(PY) -m pip install -qq -c constraints.txt -e ".[dev]"
+	@touch $@
+
+# Colab's own versions; its torch is a CUDA build, so the tested one stands in for it. The package comes without its
+# dependencies, as the notebooks' first cell installs it.
+$(COLAB)/.ready: .ci/colab.txt pyproject.toml constraints.txt .ci/check_python.py
+	@$(PYTHON) .ci/check_python.py
+	@echo "Setting up $(COLAB) with Colab's versions, once (about two minutes, 2 GB)"
+	@$(PYTHON) -m venv --clear $(COLAB)
+	@index=$$($(COLAB)/bin/python .ci/check_python.py --torch-index $(CPU_TORCH)); \
+	grep '^torch==' constraints.txt | $(COLAB)/bin/python -m pip install -qq $$index -r /dev/stdin
+	@$(COLAB)/bin/python -m pip install -qq -r .ci/colab.txt
+	@$(COLAB)/bin/python -m pip install -qq --no-deps .
+	@$(COLAB)/bin/python .ci/stand_in_colab.py
+	@touch $@

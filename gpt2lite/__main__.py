@@ -1,0 +1,239 @@
+"""The command line: `python -m gpt2lite doctor`, `sample` and `fetch`.
+
+Knows how to ask and how to answer in a terminal; the work is done by the modules below.
+"""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import sys
+import threading
+import urllib.request
+from typing import Annotated
+
+from gpt2lite.assets import CORPORA, AssetError, cache_dir, corpus_path, fetch_corpus
+
+try:
+    import tyro
+except ImportError:
+    sys.exit("gpt2lite: the command line needs tyro: run `pip install tyro`")
+
+OK, LATER, BROKEN = "✓", "○", "✗"
+PROMPT = "Hello World ! I'm LLM"
+REFERENCE_URL = "openai-community/gpt2/resolve/main/config.json"
+
+
+def _hint(default: str, **options):
+    """Make --help say the default as a person would."""
+    return tyro.conf.arg(help_behavior_hint=f"(default: {default})", **options)
+
+
+def doctor() -> int:
+    """Show what is here (✓), what can wait (○) and what must be mended first (✗)."""
+    checks = (_python, _packages, _device, _tokenizer, _corpora, _hub, _disk)
+    broken = False
+    for check in checks:
+        for mark, name, finding in check():
+            print(f"{mark} {name:<16} {finding}", flush=True)
+            broken |= mark == BROKEN
+    return int(broken)
+
+
+def sample(
+    model: str = "gpt2",
+    prompt: Annotated[str, _hint(PROMPT)] = PROMPT,
+    max_new_tokens: int = 32,
+    temperature: float = 1.0,
+    top_k: Annotated[int | None, _hint("all", metavar="INT")] = None,
+    top_p: Annotated[float | None, _hint("all", metavar="FLOAT")] = None,
+    num_samples: int = 1,
+    seed: int = 1337,
+) -> None:
+    """Continue a prompt with GPT-2's weights, or with your own.
+
+    Args:
+        model: gpt2, gpt2-medium, gpt2-large, gpt2-xl, OWNER/NAME on the hub, or a directory.
+        prompt: The text to continue.
+        max_new_tokens: How many tokens to add at most.
+        temperature: 0 is greedy, 1 is the model's own distribution, more is wilder.
+        top_k: Draw from this many likeliest tokens only.
+        top_p: Draw from the fewest tokens that hold this much probability only.
+        num_samples: How many continuations; a single one is printed while it is made.
+        seed: The same seed gives the same text.
+    """
+    if num_samples < 1:
+        raise ValueError(f"--num-samples must be at least 1, not {num_samples}")
+    import torch
+
+    from gpt2lite import precision, sampling
+    from gpt2lite.pretrained import from_pretrained
+    from gpt2lite.tokenizer import END_OF_TEXT, get_tokenizer
+
+    device = precision.pick().device
+    gpt = from_pretrained(model).to(device)
+    tokenizer = get_tokenizer()
+    options = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "stop": END_OF_TEXT,
+        "generator": torch.Generator(device).manual_seed(seed),
+    }
+    if num_samples == 1:
+        pieces = sampling.stream(gpt, tokenizer, prompt, max_new_tokens, **options)
+        print(prompt + next(pieces, ""), end="", flush=True)  # once the prompt was accepted
+        for piece in pieces:
+            print(piece, end="", flush=True)
+        print()
+        return
+    ids = tokenizer.encode_ordinary(prompt)
+    idx = torch.tensor([ids], device=device).repeat(num_samples, 1)
+    for number, row in enumerate(
+        sampling.generate(gpt, idx, max_new_tokens, **options).tolist(), 1
+    ):
+        new = row[len(ids) :]
+        new = new[: new.index(END_OF_TEXT)] if END_OF_TEXT in new else new
+        print(f"--- {number}\n{prompt}{tokenizer.decode(new)}")
+
+
+def fetch(
+    names: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], _hint("shakespeare", metavar="[NAME ...]")
+    ] = ("shakespeare",),
+    everything: Annotated[bool, tyro.conf.arg(name="all", help_behavior_hint="")] = False,
+) -> None:
+    """Download texts to train on, check them and say where they lie.
+
+    Args:
+        names: Corpora: shakespeare (the complete plays) or tinyshakespeare.
+        everything: All of them.
+    """
+    for name in CORPORA if everything else names:
+        print(f"{name:<16} {fetch_corpus(name)}", flush=True)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command and return its exit status; our own errors become one line, no traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # an old terminal may not know ✓
+    try:
+        return (
+            tyro.extras.subcommand_cli_from_dict(
+                {"doctor": doctor, "sample": sample, "fetch": fetch},
+                prog="python -m gpt2lite",
+                description="GPT-2 from scratch: check this machine, sample text, fetch a corpus.",
+                args=args,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+            or 0
+        )
+    except (AssetError, ValueError) as error:
+        print(f"gpt2lite: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
+
+
+def _python():
+    version = platform.python_version()
+    yield OK, "python", f"{version}, {platform.system()} {platform.machine()}"
+
+
+def _packages():
+    """Compare what is installed with what gpt2lite declares, and look for the extras it names."""
+    from packaging.requirements import Requirement
+
+    try:
+        declared = [Requirement(line) for line in importlib.metadata.requires("gpt2lite") or []]
+    except importlib.metadata.PackageNotFoundError:
+        yield BROKEN, "gpt2lite", "not installed here: run `pip install -e .` in the repository"
+        return
+    for requirement in declared:
+        extra = requirement.marker is not None and "extra" in str(requirement.marker)
+        if extra and requirement.name not in ("transformers", "jupyterlab"):
+            continue
+        mark = LATER if extra else BROKEN
+        try:
+            version = importlib.metadata.version(requirement.name)
+        except importlib.metadata.PackageNotFoundError:
+            yield mark, requirement.name, f"missing: run `pip install '{requirement}'`"
+            continue
+        if requirement.specifier.contains(version, prereleases=True):
+            yield OK, requirement.name, version
+        else:
+            wanted = f"{requirement.name}{requirement.specifier}"
+            yield mark, requirement.name, f"{version} is too old: run `pip install '{wanted}'`"
+
+
+def _device():
+    try:
+        from gpt2lite.precision import pick
+
+        choice = pick()
+    except Exception as error:  # a broken driver or half an install: the reader must see which
+        yield BROKEN, "device", f"{type(error).__name__}: {error}; reinstall torch"
+    else:
+        dtype = str(choice.dtype).removeprefix("torch.")
+        yield OK, "device", f"{choice.device}, {dtype} ({choice.reason})"
+
+
+def _tokenizer():
+    from gpt2lite.tokenizer import get_tokenizer
+
+    try:
+        yield OK, "tokenizer", f"{get_tokenizer().n_vocab:,} tokens"
+    except AssetError as error:
+        yield BROKEN, "tokenizer", str(error)
+
+
+def _corpora():
+    for name in CORPORA:
+        try:
+            if os.path.exists(corpus_path(name)):
+                yield OK, name, str(fetch_corpus(name))
+            else:
+                yield LATER, name, f"not here yet: `python -m gpt2lite fetch {name}`"
+        except AssetError as error:
+            yield BROKEN, name, str(error)
+
+
+def _hub():
+    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    answers = []
+
+    def ask():
+        request = urllib.request.Request(f"{endpoint}/{REFERENCE_URL}", method="HEAD")
+        try:
+            with urllib.request.urlopen(request, timeout=2):
+                answers.append(True)
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name lookup has no timeout of its own
+    thread.start()
+    thread.join(2)
+    if answers:
+        yield OK, "hub", f"{endpoint} answers"
+    else:
+        yield LATER, "hub", f"{endpoint} does not answer: OpenAI's weights only if cached"
+
+
+def _disk():
+    folder = cache_dir()
+    while not os.path.exists(folder):
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 1e9
+    if free < 1:
+        yield (
+            BROKEN,
+            "disk",
+            f"{free:.1f} GB free at {cache_dir()}: GPT-2 alone needs 0.6; make room",
+        )
+    else:
+        yield OK, "disk", f"{free:.0f} GB free at {cache_dir()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

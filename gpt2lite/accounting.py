@@ -1,0 +1,71 @@
+"""What a GPT-2 costs before it runs: parameters, floating-point operations, bytes.
+
+Knows the sizes only; no tensor is made. Sources: Kaplan et al. 2020, table 1, for the counting (a
+multiply-add is two operations, matrix products only); the makers' data sheets for the peaks.
+"""
+
+from gpt2lite.config import GPTConfig
+
+# Dense peak of one device: operations a second in the format that training uses, and bytes a
+# second.
+PEAKS = {
+    "T4": {"fp32": 8.1e12, "fp16": 65e12, "bandwidth": 320e9},
+    "A100": {"fp32": 19.5e12, "bf16": 312e12, "bandwidth": 1555e9},
+    "H100": {"fp32": 67e12, "bf16": 989e12, "bandwidth": 3350e9},
+}
+T4_BYTES = int(14.56 * 2**30)  # what a program gets of a T4's 16 GB
+
+
+def count_parameters(config: GPTConfig) -> dict[str, int]:
+    """Return parameters by part, and their "total"; the tied head adds none."""
+    C, L = config.n_embd, config.n_layer
+    parts = {
+        "wte": config.vocab_size * C,
+        "wpe": config.block_size * C,
+        "ln_1": L * 2 * C,
+        "attn.c_attn": L * (C * 3 * C + 3 * C),
+        "attn.c_proj": L * (C * C + C),
+        "ln_2": L * 2 * C,
+        "mlp.c_fc": L * (C * 4 * C + 4 * C),
+        "mlp.c_proj": L * (4 * C * C + C),
+        "ln_f": 2 * C,
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def forward_flops(config: GPTConfig, T: int) -> dict[str, int]:
+    """Return the operations of a forward pass over T tokens, by part, and their "total".
+
+    Counts matrix products, two operations a multiply-add, and attention's full T x T square as
+    usual. A training step costs three times as much: the backward pass is two products for each one
+    here.
+    """
+    C, L, V = config.n_embd, config.n_layer, config.vocab_size
+    parts = {
+        "attn.c_attn": L * 2 * T * C * 3 * C,
+        "attention": L * 2 * (2 * T * T * C),  # queries x keys, then weights x values
+        "attn.c_proj": L * 2 * T * C * C,
+        "mlp": L * 2 * (2 * T * C * 4 * C),
+        "head": 2 * T * C * V,
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def training_bytes(config: GPTConfig, B: int, T: int) -> dict[str, int]:
+    """Return the bytes an fp32 training step holds for B sequences of T tokens, and the "total".
+
+    "adamw" is its two running averages. "activations" is what autograd keeps for the backward pass
+    with fused attention: a layer's 16 C + H values a token, and one row of V for the loss. Left
+    out: what lives only for a moment, such as the gradient of the logits, and the allocator's
+    slack.
+    """
+    C, H, V = config.n_embd, config.n_head, config.vocab_size
+    weights = 4 * count_parameters(config)["total"]
+    layer = 16 * C + H + 4  # + 4: mean and spread of two LayerNorms
+    parts = {
+        "weights": weights,
+        "gradients": weights,
+        "adamw": 2 * weights,
+        "activations": 4 * B * T * (config.n_layer * layer + 2 * C + V),
+    }
+    return parts | {"total": sum(parts.values())}

@@ -1,0 +1,51 @@
+"""The sizes of a GPT-2, checked once, so that the rest of the package need not doubt them.
+
+Knows nothing about tensors. Sources: GPT-2 paper (Radford et al. 2019), table 2, and the
+configuration files of the released checkpoints. (The paper's parameter counts, 117M to 1542M, were
+corrected by its authors to 124M to 1558M.)
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Describe a GPT-2; the defaults are the published small one, 124M parameters.
+
+    Raises ValueError, naming the field, for sizes that no GPT-2 can have.
+    """
+
+    block_size: int = 1024  # T at most: the positions that wpe knows
+    vocab_size: int = 50257  # V: 256 bytes + 50,000 merges + <|endoftext|>
+    n_layer: int = 12
+    n_head: int = 12  # H
+    n_embd: int = 768  # C
+    dropout: float = 0.0  # the released weights were trained with 0.1
+
+    def __post_init__(self):
+        for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_embd={self.n_embd} does not divide into n_head={self.n_head} equal heads; "
+                f"choose a multiple of {self.n_head}"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout must be in [0, 1), not {self.dropout!r}")
+
+    @property
+    def head_dim(self) -> int:
+        """D = C / H, the channels of one head."""
+        return self.n_embd // self.n_head
+
+
+SIZES = {
+    "gpt2": GPTConfig(),
+    "gpt2-medium": GPTConfig(n_layer=24, n_head=16, n_embd=1024),
+    "gpt2-large": GPTConfig(n_layer=36, n_head=20, n_embd=1280),
+    "gpt2-xl": GPTConfig(n_layer=48, n_head=25, n_embd=1600),
+    # The course's own: small enough to train on two CPU cores, with GPT-2's vocabulary.
+    "lite": GPTConfig(block_size=256, n_layer=6, n_head=6, n_embd=192),
+}

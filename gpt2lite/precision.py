@@ -1,0 +1,45 @@
+"""Which device, and which number format on it: decided once, by the hardware, with the reason in
+words.
+
+Knows nothing about models. Sources: NVIDIA's compute capabilities (7.5 is the T4, 8.0 the A100, the
+first with bf16 units); `torch.cuda.is_bf16_supported()` is not asked, since it says yes on a T4,
+where bf16 is emulated.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Where to compute and in which format; `reason` says why in one line."""
+
+    device: torch.device
+    dtype: torch.dtype  # for autocast; float32 means no autocast
+    scaler: bool  # fp16's range is small: its gradients need a GradScaler
+    reason: str
+
+
+def pick(device: str | torch.device | None = None) -> Precision:
+    """Choose the device, the best here unless given, and the format that is fast and safe on it."""
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "mps" if _mps() else "cpu"
+    device = torch.device(device)
+    if device.type != "cuda":
+        return Precision(device, torch.float32, False, f"{device.type}: fp32, exact and simple")
+    name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
+    version = "{}.{}".format(*capability)
+    if capability >= (8, 0):
+        return Precision(
+            device, torch.bfloat16, False, f"{name} ({version}): bf16 units, fp32's range"
+        )
+    if capability >= (7, 0):
+        return Precision(
+            device, torch.float16, True, f"{name} ({version}): fp16 units, no bf16; needs a scaler"
+        )
+    return Precision(device, torch.float32, False, f"{name} ({version}): no fp16 units, so fp32")
+
+
+def _mps() -> bool:
+    return torch.backends.mps.is_available()

@@ -1,0 +1,191 @@
+"""From logits to text: temperature, top-k, top-p, a KV cache, streaming.
+
+Knows nothing about where a model came from. Source of top-p: Holtzman et al. 2019, "The Curious
+Case of Neural Text Degeneration".
+"""
+
+import codecs
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from gpt2lite import cpu
+
+
+def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
+    """Turn logits (..., V) into the distribution (..., V) to draw the next token from, in fp32.
+
+    temperature: divides the logits; 0 puts everything on the likeliest token (greedy).
+    top_k: keep the k likeliest tokens.
+    top_p: then keep the fewest whose probabilities sum to at least p.
+    Raises ValueError for a temperature below 0, top_k below 1 or top_p outside (0, 1].
+    """
+    _check_options(temperature, top_k, top_p)
+    logits = logits.float()
+    if temperature == 0:
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    logits = logits / temperature
+    if top_k is not None and top_k < logits.size(-1):
+        kth = logits.topk(top_k).values[..., -1:]
+        logits = logits.masked_fill(logits < kth, -torch.inf)
+    p = logits.softmax(-1)
+    if top_p is not None and top_p < 1:  # the sum below can round to 1 before the last token
+        descending, order = p.sort(dim=-1, descending=True)
+        before = descending.cumsum(-1) - descending  # the mass of all likelier tokens
+        p = p.scatter(-1, order, descending.masked_fill(before >= top_p, 0.0))
+        p = p / p.sum(-1, keepdim=True)
+    return p
+
+
+def _check_options(temperature, top_k, top_p):
+    if temperature < 0:
+        raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top_k must be at least 1, not {top_k}; None keeps every token")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must be in (0, 1], not {top_p}; None keeps every token")
+
+
+class LayerCache:
+    """One attention layer's keys and values, in buffers (B, H, size, D) that are allocated once."""
+
+    def __init__(self, shape, **where):
+        self.k, self.v = torch.empty(shape, **where), torch.empty(shape, **where)
+        self.length = 0
+
+    def append(self, k, v):
+        """Add k and v (B, H, T, D); return all so far (B, H, length, D), as views."""
+        start, self.length = self.length, self.length + k.size(2)
+        self.k[:, :, start : self.length] = k
+        self.v[:, :, start : self.length] = v
+        return self.k[:, :, : self.length], self.v[:, :, : self.length]
+
+
+class KVCache:
+    """What attention needs of the tokens already read, so that each is computed once.
+
+    Valid while no token is dropped: GPT-2's positions are absolute, so a window that slides is
+    computed anew.
+    """
+
+    def __init__(self, model, batch: int, size: int):
+        c, w = model.config, model.wte.weight
+        shape = (batch, c.n_head, size, c.head_dim)
+        self.layers = [LayerCache(shape, dtype=w.dtype, device=w.device) for _ in range(c.n_layer)]
+
+    @property
+    def length(self) -> int:
+        """The number of tokens held."""
+        return self.layers[0].length
+
+
+@contextmanager
+def evaluating(model):
+    """Switch dropout off inside the block, and back to what it was after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def generate(model, idx, max_new_tokens, **options):
+    """Continue token ids `idx` (B, T): return (B, T + n).
+
+    n is max_new_tokens, or fewer if all rows met `stop`. The options are those of `tokens`.
+    """
+    return torch.cat([idx, *(t[:, None] for t in tokens(model, idx, max_new_tokens, **options))], 1)
+
+
+def stream(model, tokenizer, prompt: str, max_new_tokens, **options) -> Iterator[str]:
+    """Yield the continuation of `prompt` piece by piece, each piece whole characters of UTF-8.
+
+    A character may span several tokens: its bytes are held back until they are complete. The
+    options are those of `tokens`; the stop token itself is not part of the text.
+    """
+    utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    idx = torch.tensor([tokenizer.encode_ordinary(prompt)], device=model.wte.weight.device)
+    for token in tokens(model, idx, max_new_tokens, **options):
+        if token.item() == options.get("stop"):
+            break
+        if piece := utf8.decode(tokenizer.decode_single_token_bytes(token.item())):
+            yield piece
+    if rest := utf8.decode(b"", final=True):
+        yield rest
+
+
+@torch.no_grad()
+def tokens(
+    model,
+    idx,
+    max_new_tokens: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    stop: int | None = None,
+    generator: torch.Generator | None = None,
+    overflow: str = "refuse",
+    use_cache: bool = True,
+) -> Iterator[torch.Tensor]:
+    """Yield the tokens that continue `idx` (B, T), each step a tensor (B,).
+
+    temperature, top_k, top_p: as in `probabilities`.
+    stop: a token id; a row that drew it repeats it, and when all have, the iteration ends.
+    generator: the source of randomness, on the model's device; the same seed gives the same tokens.
+    overflow: past block_size tokens, "refuse" raises before any work, and "slide" drops the oldest
+        tokens and computes the whole window anew for each new one.
+    Raises ValueError for an empty prompt, ids outside the vocabulary, or an overflow refused.
+    """
+    _check_options(temperature, top_k, top_p)
+    _check_prompt(model, idx, max_new_tokens, overflow)
+    size = model.config.block_size
+    end = idx.size(1) + max_new_tokens
+    cache = KVCache(model, idx.size(0), min(end, size)) if use_cache else None
+    done = torch.zeros(idx.size(0), dtype=torch.bool, device=idx.device)
+    with evaluating(model), cpu.single_row(model):
+        for _ in range(max_new_tokens):
+            with cpu.onednn():
+                if cache and idx.size(1) <= size:
+                    x = model.hidden(idx[:, cache.length :], cache)  # the prompt, then one token
+                else:
+                    x = model.hidden(idx[:, -size:])
+                logits = model.head(x[:, -1])  # only the last position predicts something new
+            if temperature == 0:
+                token = logits.argmax(-1)
+            else:
+                p = probabilities(logits, temperature, top_k, top_p)
+                token = torch.multinomial(p, 1, generator=generator)[:, 0]
+            if stop is not None:
+                token = token.masked_fill(done, stop)
+                done = done | (token == stop)
+            yield token
+            if stop is not None and done.all():
+                return
+            idx = torch.cat([idx, token[:, None]], dim=1)
+
+
+def _check_prompt(model, idx, max_new_tokens, overflow):
+    size, vocab = model.config.block_size, model.config.vocab_size
+    if idx.dim() != 2 or idx.numel() == 0:
+        raise ValueError(
+            f"the prompt must be token ids of shape (B, T), T at least 1, not {tuple(idx.shape)}; "
+            "to start from nothing, give [[50256]], <|endoftext|>"
+        )
+    if idx.min() < 0 or idx.max() >= vocab:
+        raise ValueError(
+            f"the prompt holds token ids from {idx.min()} to {idx.max()}, but the model knows 0 to "
+            f"{vocab - 1}: was it encoded with another tokenizer?"
+        )
+    if overflow not in ("refuse", "slide"):
+        raise ValueError(f'overflow must be "refuse" or "slide", not {overflow!r}')
+    if idx.size(1) + max_new_tokens > size:
+        what = f"{idx.size(1)} + {max_new_tokens} tokens pass the context of {size}"
+        if overflow == "refuse":
+            raise ValueError(f'{what}: shorten the prompt, ask for fewer, or pass overflow="slide"')
+        warnings.warn(
+            f"{what}: the oldest will be forgotten, and each token costs a window", stacklevel=3
+        )

@@ -1,0 +1,32 @@
+"""Settings of the whole run: the profile of every kernel, and the tests that need the hub."""
+
+import functools
+import os
+import urllib.error
+import urllib.request
+
+import pytest
+
+# Kernels and subprocesses inherit it: tests prove the course as a machine without a GPU runs it.
+os.environ["GPT2LITE_PROFILE"] = "lite"
+
+
+@functools.cache
+def hub_silence() -> str | None:
+    """Return why the Hugging Face hub cannot be used, or None if it answers in two seconds."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE is set"
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    request = urllib.request.Request(
+        f"{endpoint}/openai-community/gpt2/resolve/main/config.json", method="HEAD"
+    )
+    try:
+        urllib.request.urlopen(request, timeout=2).close()
+    except (OSError, ValueError) as error:
+        return f"the hub at {endpoint} does not answer: {error}"
+    return None
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("hub") and (reason := hub_silence()):
+        pytest.skip(reason)

@@ -1,0 +1,60 @@
+"""What several tests share: a tiny configuration, weights that matter, and transformers' GPT-2 as the reference."""
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from gpt2lite import GPT, GPTConfig
+
+# Models this small gain nothing from a second thread, and lose much where other work wants the cores.
+torch.set_num_threads(1)
+
+TINY = GPTConfig(block_size=12, vocab_size=61, n_layer=2, n_head=2, n_embd=16)
+
+
+def enlarge(model, seed=0):
+    """Fill every parameter with random numbers, gains and biases too, so that leaving one out shows.
+
+    The scale keeps activations and logits near 1: there 1e-5 is far above rounding and far below any mistake.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.normal_(generator=generator)
+            if p.dim() == 1:
+                p.mul_(0.3).add_(1.0 if "ln_" in name and name.endswith("weight") else 0.0)
+            elif name.endswith(("wte.weight", "wpe.weight")):
+                p.mul_(0.5 / p.size(1) ** 0.5)
+            else:
+                p.mul_(1 / min(p.shape) ** 0.5)
+    return model
+
+
+def tiny_gpt(seed=0, **changes) -> GPT:
+    """Return a small GPT with weights that matter, in evaluation mode."""
+    return enlarge(GPT(GPTConfig(**(vars(TINY) | changes))), seed).eval()
+
+
+def hf_config(config, **changes):
+    """Return transformers' description of the same sizes, without dropout."""
+    sizes = dict(
+        n_positions=config.block_size,
+        vocab_size=config.vocab_size,
+        n_layer=config.n_layer,
+        n_head=config.n_head,
+        n_embd=config.n_embd,
+    )
+    off = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+    special = dict.fromkeys(("bos_token_id", "eos_token_id"), config.vocab_size - 1)
+    return GPT2Config(**(sizes | off | special | changes))
+
+
+def pair(config, folder, seed=0):
+    """Return transformers' GPT-2 with weights that matter, and ours, which read them from its files."""
+    theirs = enlarge(GPT2LMHeadModel(hf_config(config)), seed).eval()
+    theirs.save_pretrained(folder)
+    return GPT.from_pretrained(folder), theirs
+
+
+def random_ids(config, B, T, seed=0):
+    """Return random token ids (B, T)."""
+    return torch.randint(config.vocab_size, (B, T), generator=torch.Generator().manual_seed(seed))

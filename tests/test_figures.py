@@ -1,0 +1,145 @@
+"""The pictures: all text can be read, each has an alt text, the committed ones are current."""
+
+import io
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.text import Text
+from PIL import Image
+
+from gpt2lite import SIZES, plotting
+from gpt2lite.course import figures
+from gpt2lite.model import GPT
+
+ROOT = Path(__file__).parents[1]
+TOKENS = ["Hello", "·World", "·!", "·I", "'m", "·LL", "M"]
+DRAWINGS = {
+    **{f"gpt2 {size}": lambda size=size: figures.gpt2(SIZES[size]) for size in SIZES},
+    **{f"map {name}": lambda name=name: figures.course_map(name) for name in figures.STATIONS},
+    "forward pass": figures.forward_pass,
+    "forward pass lite": lambda: figures.forward_pass(SIZES["lite"]),
+    "conv1d": figures.conv1d_transpose,
+    "conv1d xl": lambda: figures.conv1d_transpose(SIZES["gpt2-xl"]),
+    "mask": figures.causal_mask,
+    "heads": figures.heads_split,
+    "heads xl": lambda: figures.heads_split(SIZES["gpt2-xl"]),
+    "cache": figures.kv_cache,
+    "tokens": lambda: figures.token_strip("Hello World ! I'm LLM", "naïve"),
+    "one attention map": lambda: figures.attention_map(np.eye(7), TOKENS),
+    "12 attention maps": lambda: figures.attention_map(torch.eye(7).expand(12, 7, 7), TOKENS),
+}
+
+
+def texts(fig):
+    return [t for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
+
+
+def faults(fig):
+    """List the texts that leave the page or touch another text."""
+    fig.draw_without_rendering()
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts(fig)]
+    page = fig.bbox.padded(1)
+    corners = [(a, corner) for a, box in boxes for corner in (box.min, box.max)]
+    found = [f"{a!r} leaves the page" for a, corner in corners if not page.contains(*corner)]
+    pairs = combinations(boxes, 2)
+    return found + [f"{a!r} touches {b!r}" for (a, x), (b, y) in pairs if x.overlaps(y)]
+
+
+@pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
+def test_every_text_can_be_read(draw):
+    fig = draw()
+    assert faults(fig) == []
+    assert min(t.get_fontsize() for t in texts(fig)) >= 8
+    assert len(fig.alt) > 60
+
+
+def test_the_fault_finder_finds_faults():
+    page = figures.Page(2, 2, "three texts")
+    page.text(0.5, 1, "left")
+    page.text(0.6, 1.05, "over it")
+    page.text(1.8, 1.5, "too long for the page")
+    assert faults(page.fig) == [
+        "'too long for the page' leaves the page",
+        "'left' touches 'over it'",
+    ]
+
+
+def picture(fig, dpi=100):
+    return Image.open(io.BytesIO(plotting.to_png(fig, dpi=dpi)))
+
+
+def difference(a, b):
+    """Return how far two pictures are apart at their worst spot, 0 to 255, seen from a distance.
+
+    Another matplotlib draws letters a pixel aside (up to 17); a missing word makes 29 or more.
+    """
+    sizes = {(63, round(63 * image.height / image.width)) for image in (a, b)}
+    if len(sizes) > 1:
+        return 255
+    a, b = (np.asarray(image.convert("L").resize(*sizes), float) for image in (a, b))
+    return np.abs(a - b).max()
+
+
+COMMITTED = {"gpt2": figures.gpt2, "gpt2_ff": figures.forward_pass}
+
+
+@pytest.mark.parametrize("name, draw", COMMITTED.items(), ids=COMMITTED)
+def test_committed_picture_is_what_the_code_draws(name, draw):
+    committed, now = Image.open(ROOT / "images" / f"{name}.png"), picture(draw(), dpi=300)
+    advice = f"images/{name}.png is out of date: run `python -m gpt2lite.course.figures`"
+    assert committed.text["Description"] == now.text["Description"], advice
+    assert difference(committed, now) < 24, advice
+    assert plotting.to_png(draw()) == plotting.to_png(draw())
+
+
+def test_a_missing_word_is_a_different_picture():
+    before, after = figures.gpt2(), figures.gpt2()
+    next(t for t in texts(after) if t.get_text() == "ln_1").set_visible(False)
+    assert difference(picture(before), picture(after)) > 24
+    assert difference(picture(before), picture(figures.gpt2(SIZES["lite"]))) > 24
+
+
+def test_numbers_are_those_of_the_model_and_the_tokenizer():
+    config = SIZES["lite"]
+    drawn = {t.get_text() for t in texts(figures.gpt2(config))}
+    sizes = [p.numel() for p in GPT(config).parameters()]
+    assert f"{sum(sizes):,} parameters in {len(sizes)} tensors" in drawn
+    assert f"{sum(sizes):,}" in drawn
+    drawn = {t.get_text() for t in texts(figures.forward_pass())}
+    assert {"15496", "2159", "5145", "314", "1101", "27140", "44"} <= drawn
+
+
+def test_course_map_knows_every_notebook():
+    names = list(figures.STATIONS)
+    for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"):
+        number, name = path.stem.split("_", 1)
+        assert names[int(number) - 1] == name
+    with pytest.raises(ValueError, match="no notebook is called 'attention'.*architecture"):
+        figures.course_map("attention")
+
+
+def test_heatmap_is_white_at_zero():
+    fig, (left, right) = plotting.figure("wide", ncols=2)
+    attention = plotting.heatmap(left, [[1, 0], [0.5, 0.5]])
+    diverging = plotting.heatmap(right, [[-2, 0], [0.5, 1]], kind="diverging")
+    assert attention.to_rgba([0.0])[0].tolist() == [1, 1, 1, 1]
+    assert diverging.get_clim() == (-2, 2)
+    with pytest.raises(ValueError, match="attention"):
+        plotting.heatmap(left, [[1]], kind="heat")
+
+
+def test_show_gives_a_picture_with_its_alt_text(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    fig, ax = plotting.figure("curve", title="A loss falls")
+    line = ax.plot([3, 2, 1])[0]
+    plotting.label_line(ax, 2, 1, "train", line.get_color())
+    with pytest.raises(ValueError, match="alt text"):
+        plotting.show(fig)
+    plotting.show(fig, alt='from "3" to 1')
+    assert shown[0]["text/html"].startswith('<img alt="from &quot;3&quot; to 1" width="700" src=')
+    assert shown[0]["text/plain"] == 'from "3" to 1'
+    assert len(shown[0]["text/html"]) < 40_000  # a notebook of ten pictures stays under 500 KB

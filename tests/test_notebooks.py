@@ -1,0 +1,209 @@
+"""What every stored notebook must be, checked on the file alone (nbval runs the cells).
+
+Holds the anatomy, what GitHub and Colab need to show a notebook, and two of the three locks that
+keep notebook and package the same (source and import; the visible one is `checks.same_module`
+inside the notebooks).
+"""
+
+import ast
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+import pytest
+from test_project import PACKAGE, PROJECT, modules
+
+ROOT = Path(__file__).parent.parent
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ADDRESS = PROJECT["project"]["urls"]["Repository"].removeprefix("https://github.com/")
+SETUP = f"""\
+# Setup: installs the course's package where it is missing (Colab, Kaggle); never touches torch.
+import importlib.util
+import sys
+
+if importlib.util.find_spec("gpt2lite") is None:
+    sys.path.append("..")  # the repository, when this notebook runs inside a checkout
+if importlib.util.find_spec("gpt2lite") is None:
+    %pip install -q --no-deps "git+https://github.com/{ADDRESS}"
+assert importlib.util.find_spec("gpt2lite"), "gpt2lite did not install: see pip's message above"
+from gpt2lite.course import setup
+
+session = setup.start("""
+
+Notebook = nbformat.NotebookNode
+
+
+def test_there_are_notebooks():
+    assert PATHS, "no notebook in notebooks/"
+    for path in PATHS:
+        assert re.fullmatch(r"\d\d_[a-z_]+\.ipynb", path.name), f"{path.name} is not NN_name.ipynb"
+
+
+@pytest.fixture(params=PATHS, ids=lambda path: path.stem)
+def path(request) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def notebook(path) -> Notebook:
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook: Notebook) -> list[Notebook]:
+    return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+
+
+def tags(cell: Notebook) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def tree(cell: Notebook) -> ast.Module:
+    """Parse a cell as Python, its magics and shell commands taken out."""
+    return ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", cell.source, flags=re.M))
+
+
+def test_comes_from_one_clean_run(notebook, path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]  # nbformat mends ids in silence
+    ids = Counter(cell.get("id") for cell in cells)
+    assert None not in ids and max(ids.values()) == 1, f"cell ids missing or repeated: {ids}"
+    cells = code_cells(notebook)
+    counts = [cell.execution_count for cell in cells]
+    assert counts == list(range(1, len(cells) + 1)), "not one top-to-bottom run: `make notebooks`"
+    for cell in cells:
+        errors = [o.ename for o in cell.outputs if o.output_type == "error"]
+        assert not errors or "raises-exception" in tags(cell), (
+            f"stored error {errors}: {cell.source}"
+        )
+    size = path.stat().st_size
+    assert size < 500_000, f"{size:,} bytes: store smaller pictures"
+
+
+def test_can_be_shown_anywhere(notebook):
+    meta = notebook.metadata
+    assert "widgets" not in meta, "metadata.widgets breaks GitHub's rendering: `make notebooks`"
+    assert meta.kernelspec.name == "python3"
+    assert meta.accelerator == "GPU" and meta.colab.gpuType == "T4", (
+        "Colab would open without a GPU"
+    )
+    kinds = {k for c in code_cells(notebook) for o in c.outputs for k in o.get("data", {})}
+    assert "image/svg+xml" not in kinds, "SVG output: GitHub and nbval need PNG"
+
+
+def test_proves_something(notebook):
+    text = "\n".join("".join(o.get("text", "")) for c in code_cells(notebook) for o in c.outputs)
+    assert "✗" not in text, "a stored check failed"
+    assert text.count("✓") >= 5, f"only {text.count('✓')} checks passed in the stored outputs"
+
+
+def test_cells_are_short(notebook):
+    for cell in code_cells(notebook):
+        has_class = any(isinstance(node, ast.ClassDef) for node in tree(cell).body)
+        lines, most = len(cell.source.splitlines()), 40 if has_class else 25
+        assert lines <= most, f"{lines} lines, at most {most}: {cell.source.splitlines()[0]}"
+
+
+def test_pictures_have_alt_text(notebook):
+    pages = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+    pages += [
+        o.data["text/html"]
+        for c in code_cells(notebook)
+        for o in c.outputs
+        if "text/html" in o.get("data", {})
+    ]
+    for page in pages:
+        for image in re.findall(r"!\[\s*\]\([^)]*\)", page):
+            pytest.fail(f"no alt text: {image[:100]}")
+        for image in re.findall(r"<img\b[^>]*>", page):
+            assert re.search(r"""\balt=(["'])\s*[^"'\s]""", image), f"no alt text: {image[:100]}"
+    bare = [
+        k
+        for c in code_cells(notebook)
+        for o in c.outputs
+        for k in o.get("data", {})
+        if k == "image/png"
+    ]
+    assert not bare, "a figure without alt text: show it with gpt2lite.plotting.show(fig, alt=…)"
+
+
+def test_opens_from_its_badges(notebook, path):
+    first = notebook.cells[0].source
+    for target in ("colab.research.google.com/github", "github.com"):
+        link = f"(https://{target}/{ADDRESS}/blob/main/notebooks/{path.name})"
+        assert link in first, f"the first cell does not link {link}"
+    starts = [c.source for c in code_cells(notebook) if "setup.start(" in c.source]
+    assert len(starts) == 1 and starts[0] == code_cells(notebook)[0].source, (
+        "set-up comes first, once"
+    )
+    name = f'"{path.stem}"'
+    assert re.fullmatch(re.escape(SETUP + name) + r'(, needs=\[[\w", ]+\])?\)', starts[0]), (
+        "the set-up cell is not the course's"
+    )
+
+
+def without_docstrings(node: ast.AST) -> str:
+    """Return a tree as text, comments (which no tree has) and docstrings left out."""
+    for part in ast.walk(node):
+        if isinstance(part, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            if ast.get_docstring(part, clean=False) is not None:
+                part.body = part.body[1:] or [ast.Pass()]
+    return ast.dump(node, indent=1)
+
+
+def definitions(module: ast.Module) -> dict[str, ast.AST]:
+    """Return the classes, functions and constants that a module or cell defines, by name."""
+    found = {}
+    for node in module.body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            found[node.name] = node
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            found |= {target.id: node for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def package_tree(name: str) -> ast.Module:
+    assert name in modules(), f"mirror:gpt2lite.{name} names no module"
+    return ast.parse(modules()[name].read_text(encoding="utf-8"))
+
+
+def test_mirror_cells_are_the_packages_source(notebook):
+    for cell in code_cells(notebook):
+        for tag in tags(cell):
+            if not tag.startswith("mirror"):
+                continue
+            assert re.fullmatch(r"mirror:gpt2lite\.[\w.]+", tag), (
+                f"tag {tag!r}: mirror:gpt2lite.module"
+            )
+            theirs = definitions(package_tree(tag.removeprefix("mirror:gpt2lite.")))
+            ours = definitions(tree(cell))
+            assert ours, f"a cell tagged {tag} defines nothing: {cell.source}"
+            for name, node in ours.items():
+                assert name in theirs, f"{tag} has no {name}"
+                assert without_docstrings(node) == without_docstrings(theirs[name]), (
+                    f"{name} differs from {tag.removeprefix('mirror:')}, which is the truth"
+                )
+
+
+def exported() -> dict[str, str]:
+    """Return each public class and function of the package with its module."""
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    return {
+        name: module
+        for module in modules()
+        for name, node in definitions(package_tree(module)).items()
+        if isinstance(node, kinds) and not name.startswith("_")
+    }
+
+
+def test_nothing_of_the_package_is_defined_again(notebook):
+    names = exported()
+    for cell in code_cells(notebook):
+        if any(tag == "teaching" or tag.startswith("mirror:") for tag in tags(cell)):
+            continue
+        for name, node in definitions(tree(cell)).items():
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                assert name not in names, (
+                    f"{name} is in {PACKAGE.name}.{names[name]}: import it, or tag it teaching"
+                )

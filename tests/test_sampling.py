@@ -1,0 +1,311 @@
+"""From logits to text: the distribution, the KV cache, the options and their refusals, the stream.
+
+Nothing here compares with a stored sample: random draws differ between machines, properties do not.
+"""
+
+import pytest
+import torch
+from helpers import TINY, random_ids, tiny_gpt
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from gpt2lite import GPTConfig
+from gpt2lite.sampling import KVCache, generate, probabilities, stream, tokens
+from gpt2lite.tokenizer import get_tokenizer
+
+SIZE = TINY.block_size
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def random_logits(rows=50, V=200):
+    return 3 * torch.randn(rows, V, generator=seeded())
+
+
+# The distribution
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 1.7])
+@pytest.mark.parametrize("top_k", [None, 1, 7, 200, 1000])
+@pytest.mark.parametrize("top_p", [None, 0.05, 0.5, 0.9, 0.999])
+def test_probabilities_equal_transformers(temperature, top_k, top_p):
+    logits = random_logits()
+    expected = TemperatureLogitsWarper(temperature)(None, logits)
+    if top_k:
+        expected = TopKLogitsWarper(top_k)(None, expected)
+    if top_p:
+        expected = TopPLogitsWarper(top_p)(None, expected)
+    p = probabilities(logits, temperature, top_k, top_p)
+    assert torch.equal(p > 0, expected > -torch.inf), "other tokens are kept"
+    assert torch.allclose(p, expected.softmax(-1), atol=1e-6)
+    assert torch.allclose(p.sum(-1), torch.ones(50), atol=1e-6)
+
+
+def test_temperature_0_is_certain_of_the_likeliest():
+    logits = random_logits()
+    p = probabilities(logits, temperature=0)
+    assert torch.equal(p, torch.nn.functional.one_hot(logits.argmax(-1), 200).float())
+
+
+def test_the_token_that_crosses_top_p_is_kept():
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
+    for top_p, kept in ((1e-9, 1), (0.4, 1), (0.6, 2), (0.85, 3), (0.97, 4)):
+        assert probabilities(logits, top_p=top_p).count_nonzero() == kept, f"top_p={top_p}"
+
+
+def test_top_p_of_1_keeps_every_token():
+    logits = torch.randn(4, 50257, generator=seeded())
+    assert torch.equal(probabilities(logits, top_p=1.0), probabilities(logits))
+
+
+def test_half_precision_logits_become_an_fp32_distribution():
+    p = probabilities(random_logits().bfloat16(), 0.8, 50, 0.9)
+    assert p.dtype == torch.float32 and torch.allclose(p.sum(-1), torch.ones(50), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"temperature": -0.1}, "temperature must be 0"),
+        ({"top_k": 0}, "top_k must be at least 1"),
+        ({"top_p": 0.0}, r"top_p must be in \(0, 1\]"),
+        ({"top_p": 1.1}, r"top_p must be in \(0, 1\]"),
+    ],
+)
+def test_meaningless_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        probabilities(random_logits(), **options)
+    with pytest.raises(ValueError, match=message):
+        generate(tiny_gpt(), torch.tensor([[1]]), 1, **options)
+
+
+# The KV cache
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", range(1, SIZE + 1))
+def test_cached_is_uncached_however_the_prompt_is_split(length):
+    model, idx = tiny_gpt(), random_ids(TINY, 3, length)
+    expected = model.hidden(idx)
+    for first in range(1, length + 1):  # a prefill, then the rest at once
+        cache = KVCache(model, 3, length)
+        parts = [model.hidden(idx[:, :first], cache)]
+        if first < length:
+            parts.append(model.hidden(idx[:, first:], cache))
+        gap = (torch.cat(parts, 1) - expected).abs().max()
+        assert cache.length == length and gap <= 1e-5, f"{first} + {length - first}: {gap:.1e}"
+
+
+@torch.no_grad()
+def test_cached_is_uncached_token_by_token():
+    model, idx = tiny_gpt(), random_ids(TINY, 2, SIZE)
+    cache = KVCache(model, 2, SIZE)
+    steps = [model.hidden(idx[:, t : t + 1], cache) for t in range(SIZE)]
+    assert (torch.cat(steps, 1) - model.hidden(idx)).abs().max() <= 1e-5
+
+
+@torch.no_grad()
+def test_the_cache_does_not_pass_the_context():
+    model = tiny_gpt()
+    cache = KVCache(model, 1, SIZE)
+    model.hidden(random_ids(TINY, 1, SIZE), cache)
+    with pytest.raises(ValueError, match=f"{SIZE + 1} tokens do not fit"):
+        model.hidden(torch.tensor([[1]]), cache)
+
+
+def greedy_by_hand(model, idx, n):
+    with torch.no_grad():
+        for _ in range(n):
+            idx = torch.cat([idx, model(idx[:, -SIZE:])[:, -1].argmax(-1, keepdim=True)], 1)
+    return idx
+
+
+@pytest.mark.filterwarnings("ignore:.*pass the context")
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("length", [*range(1, SIZE + 1), SIZE + 5])
+def test_greedy_is_the_argmax_loop_also_past_the_context(length, use_cache):
+    model, idx = tiny_gpt(), random_ids(TINY, 3, length)
+    made = generate(model, idx, 8, temperature=0, overflow="slide", use_cache=use_cache)
+    assert torch.equal(made, greedy_by_hand(model, idx, 8))
+
+
+@pytest.mark.filterwarnings("ignore:.*pass the context")
+def test_cached_and_uncached_draw_the_same_tokens():
+    model, idx = tiny_gpt(), random_ids(TINY, 2, 3)
+    a, b = (
+        generate(model, idx, 20, generator=seeded(), overflow="slide", use_cache=use_cache)
+        for use_cache in (True, False)
+    )
+    assert torch.equal(a, b)
+
+
+def test_only_new_tokens_are_computed(monkeypatch):
+    model, widths = tiny_gpt(), []
+    hidden = model.hidden
+    monkeypatch.setattr(
+        model, "hidden", lambda idx, cache=None: widths.append(idx.size(1)) or hidden(idx, cache)
+    )
+    generate(model, random_ids(TINY, 1, 5), 4)
+    assert widths == [5, 1, 1, 1]
+
+
+# The loop
+
+
+def test_the_seed_decides():
+    model, idx = tiny_gpt(), random_ids(TINY, 4, 2)
+    a, b, c = (generate(model, idx, 9, generator=seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+def test_draws_follow_the_distribution():
+    model, idx = tiny_gpt(), torch.tensor([[1, 2]])
+    with torch.no_grad():
+        p = probabilities(model(idx)[0, -1], 0.7, top_k=4)
+    drawn = generate(model, idx.expand(4000, 2), 1, temperature=0.7, top_k=4, generator=seeded())
+    share = torch.bincount(drawn[:, -1], minlength=TINY.vocab_size) / 4000
+    assert (share - p).abs().max() < 0.04  # five standard deviations of 4,000 draws
+
+
+def test_a_finished_row_repeats_the_stop_token_and_all_finished_ends():
+    model, idx = tiny_gpt(), random_ids(TINY, 8, 1)
+    free = generate(model, idx, 10, temperature=0)[:, 1:]
+    stop = free[0, 2].item()
+    made = generate(model, idx, 10, temperature=0, stop=stop)[:, 1:]
+    ends = [(row == stop).nonzero()[0].item() if stop in row else 10 for row in free]
+    assert len(set(ends)) > 1, "the case is too easy"
+    assert made.size(1) == min(10, max(ends) + 1)
+    for row, expected, end in zip(made, free, ends, strict=True):
+        assert torch.equal(row[: end + 1], expected[: end + 1][: made.size(1)])
+        assert (row[end:] == stop).all()
+    assert generate(model, idx[:1], 10, temperature=0, stop=stop).size(1) == 1 + ends[0] + 1
+
+
+def test_no_new_tokens_returns_the_prompt():
+    idx = random_ids(TINY, 2, SIZE)
+    assert torch.equal(generate(tiny_gpt(), idx, 0), idx)
+
+
+def never(*args):
+    raise AssertionError("the model was asked although the call is refused")
+
+
+@pytest.mark.parametrize(
+    "idx, options, message",
+    [
+        (
+            torch.zeros(1, 0, dtype=torch.long),
+            {},
+            r"shape \(B, T\) with T of at least 1.*\[\[50256\]\]",
+        ),
+        (torch.zeros(0, 3, dtype=torch.long), {}, r"not \(0, 3\)"),
+        (torch.tensor([1, 2]), {}, r"shape \(B, T\).*not \(2,\)"),
+        (
+            torch.tensor([[1, 61]]),
+            {},
+            "from 1 to 61, but the model knows 0 to 60.*another tokenizer",
+        ),
+        (torch.tensor([[-1, 2]]), {}, "from -1 to 2"),
+        (torch.tensor([[1, 2]]), {"overflow": "drop"}, '"refuse" or "slide", not \'drop\''),
+        (torch.tensor([[1] * 9]), {}, r'9 \+ 4 tokens pass the context of 12: .*overflow="slide"'),
+        (torch.tensor([[1]]), {"temperature": -1}, "temperature"),
+        (torch.tensor([[1]]), {"top_k": 0}, "top_k"),
+        (torch.tensor([[1]]), {"top_p": 2}, "top_p"),
+    ],
+)
+def test_refused_before_any_work(monkeypatch, idx, options, message):
+    model = tiny_gpt()
+    monkeypatch.setattr(model, "hidden", never)
+    with pytest.raises(ValueError, match=message):
+        generate(model, idx, 4, **options)
+
+
+def test_a_sliding_window_says_so_once():
+    with pytest.warns(
+        UserWarning, match=r"9 \+ 4 tokens pass the context of 12: the oldest"
+    ) as caught:
+        generate(tiny_gpt(), torch.tensor([[1] * 9]), 4, overflow="slide")
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_mode_is_restored_and_dropout_is_off_meanwhile(training):
+    model, idx = tiny_gpt(dropout=0.5).train(training), random_ids(TINY, 1, 3)
+    assert torch.equal(generate(model, idx, 6, temperature=0), greedy_by_hand(tiny_gpt(), idx, 6))
+    assert model.training == model.h[0].mlp.training == training
+    reader = tokens(model, idx, 6)
+    next(reader)
+    reader.close()  # a reader who has seen enough
+    assert model.training == training
+    with pytest.raises(RuntimeError):  # an error in the middle: a generator of another device
+        generate(model, idx, 6, generator=torch.Generator("meta"))
+    assert model.training == training
+
+
+def test_gradients_are_off_inside_and_untouched_outside():
+    reader = tokens(tiny_gpt(), torch.tensor([[1]]), 3)
+    assert not next(reader).requires_grad and torch.is_grad_enabled()
+
+
+def test_a_bf16_model_generates():
+    model, idx = tiny_gpt().bfloat16(), random_ids(TINY, 2, 3)
+    made = generate(model, idx, 6, temperature=0)
+    assert made.shape == (2, 9) and KVCache(model, 1, 1).layers[0].k.dtype == torch.bfloat16
+    assert torch.equal(made[:, :4], greedy_by_hand(model, idx, 1))
+
+
+# The stream
+
+
+class Scripted(torch.nn.Module):
+    """A model that says the given tokens one after the other, whatever it reads."""
+
+    config = GPTConfig(n_layer=1, n_head=1, n_embd=1)
+
+    def __init__(self, script):
+        super().__init__()
+        self.wte = torch.nn.Embedding(1, 1)
+        self.script = iter(script)
+
+    def hidden(self, idx, cache=None):
+        return idx[..., None]
+
+    def head(self, x):
+        return torch.nn.functional.one_hot(torch.full((1,), next(self.script)), 50257).float()
+
+
+def pieces(script, **options):
+    options = {"temperature": 0, "use_cache": False} | options
+    return list(stream(Scripted(script), get_tokenizer(), "Hi", len(script), **options))
+
+
+def ids_of_single_bytes(text):
+    return [get_tokenizer().encode_single_token(bytes([b])) for b in text.encode()]
+
+
+def test_a_character_of_several_tokens_comes_whole():
+    assert pieces(ids_of_single_bytes("aé🙂z")) == ["a", "é", "🙂", "z"]
+
+
+def test_a_character_that_never_ends_is_marked_once():
+    assert "".join(pieces(ids_of_single_bytes("a🙂")[:-1])) == "a\ufffd"
+
+
+def test_the_stop_token_ends_the_stream_and_is_not_text():
+    script = [*ids_of_single_bytes("ok"), 50256, *ids_of_single_bytes("no")]
+    assert "".join(pieces(script, stop=50256)) == "ok"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_stream_is_what_generate_makes(seed):
+    model, tokenizer = tiny_gpt(vocab_size=50257, n_embd=8), get_tokenizer()
+    prompt = tokenizer.encode_ordinary("Hello")
+    made = generate(model, torch.tensor([prompt]), 10, generator=seeded(seed))[0, len(prompt) :]
+    streamed = stream(model, tokenizer, "Hello", 10, generator=seeded(seed))
+    assert "".join(streamed) == tokenizer.decode(made.tolist())
+
+
+def test_an_empty_prompt_is_refused_with_a_way_out():
+    with pytest.raises(ValueError, match=r"\[\[50256\]\]"):
+        next(stream(tiny_gpt(), get_tokenizer(), "", 3))

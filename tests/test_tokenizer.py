@@ -1,0 +1,81 @@
+import socket
+
+import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt2lite import tokenizer
+from gpt2lite.assets import AssetError, load_text
+
+HELLO = "Hello World ! I'm LLM"
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("the tokenizer went to the network")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    tokenizer.get_tokenizer.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "text, ids",
+    [
+        (HELLO, [15496, 2159, 5145, 314, 1101, 27140, 44]),
+        ("Hello, I'm a language model,", [15496, 11, 314, 1101, 257, 3303, 2746, 11]),
+        ("The dog", [464, 3290]),
+    ],
+)
+def test_ids_are_those_of_the_reference_without_a_download(no_network, text, ids):
+    assert tokenizer.get_tokenizer().encode_ordinary(text) == ids
+
+
+def test_vocabulary():
+    encoding = tokenizer.get_tokenizer()
+    assert encoding.n_vocab == 50257
+    assert encoding.decode_single_token_bytes(0) == b"!"
+    assert encoding.decode_single_token_bytes(220) == b" "
+    assert encoding.decode_single_token_bytes(256) == b" t"
+    assert encoding.decode([tokenizer.END_OF_TEXT]) == "<|endoftext|>"
+    assert len(tokenizer.read_merges()) == 50000
+    assert len(set(tokenizer.byte_to_unicode().values())) == 256
+
+
+@pytest.mark.parametrize("corpus, n", [("tinyshakespeare", 338_025), ("shakespeare", 1_455_180)])
+def test_a_whole_corpus_has_the_reference_number_of_tokens(corpus, n):
+    try:
+        text = load_text(corpus)
+    except AssetError as error:
+        pytest.skip(str(error))
+    assert len(tokenizer.get_tokenizer().encode_ordinary(text)) == n
+
+
+@given(st.one_of(st.text(), st.text("<|endoftext|> \n\t'sé漢🙂\u0000")))
+def test_any_text_survives_a_round_trip(text):
+    encoding = tokenizer.get_tokenizer()
+    ids = encoding.encode_ordinary(text)
+    assert encoding.decode(ids) == text
+    assert tokenizer.END_OF_TEXT not in ids
+
+
+@given(st.one_of(st.text(), st.text("a1 '\n\tlsverd!\u00a0")))
+def test_the_pattern_splits_as_the_one_that_gpt2_was_released_with(text):
+    released = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+    assert regex.findall(tokenizer.PATTERN, text) == regex.findall(released, text)
+
+
+def test_end_of_text_written_out_is_text():
+    ids = tokenizer.get_tokenizer().encode_ordinary("<|endoftext|>")
+    assert len(ids) > 1 and tokenizer.END_OF_TEXT not in ids
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b.replace(b"\n", b"\r\n")])
+def test_a_damaged_merge_table_is_refused(monkeypatch, tmp_path, damage):
+    damaged = tmp_path / "vocab.bpe"
+    damaged.write_bytes(damage(tokenizer.VOCAB_FILE.read_bytes()))
+    monkeypatch.setattr(tokenizer, "VOCAB_FILE", damaged)
+    with pytest.raises(AssetError, match="not GPT-2's merge table.*reinstall"):
+        tokenizer.read_merges()
