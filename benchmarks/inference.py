@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from gpt2lite import GPT, SIZES
-from gpt2lite.assets import load_text
+from gpt2lite.corpora import load_text
 from gpt2lite.sampling import generate
 from gpt2lite.tokenizer import PATTERN, get_tokenizer
 

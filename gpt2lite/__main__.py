@@ -12,7 +12,8 @@ import threading
 import urllib.request
 from typing import Annotated
 
-from gpt2lite.assets import CORPORA, AssetError, cache_dir, corpus_path, fetch_corpus
+from gpt2lite.assets import AssetError, cache_dir
+from gpt2lite.corpora import CORPORA, corpus_path, fetch_corpus
 
 try:
     import tyro

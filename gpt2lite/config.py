@@ -49,3 +49,35 @@ SIZES = {
     # The course's own: small enough to train on two CPU cores, with GPT-2's vocabulary.
     "lite": GPTConfig(block_size=256, n_layer=6, n_head=6, n_embd=192),
 }
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Describe a training run; the defaults are PyTorch's AdamW at a constant rate.
+
+    Raises ValueError, naming the field, for values that no run can have.
+    """
+
+    steps: int = 1000
+    batch_size: int = 4  # B, sequences of one forward pass
+    seq_len: int = 32  # T, tokens of one sequence
+    accumulation: int = 1  # forward passes whose gradients make one step
+    lr: float = 3e-4  # at its highest
+    min_lr: float = 3e-4  # where the cosine ends; equal to lr, the rate is constant
+    warmup_steps: int = 0  # linear, from 0
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.01  # of matrices; biases and gains have none
+    grad_clip: float | None = None  # the gradient's norm at most
+    seed: int = 1337
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "seq_len", "accumulation"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if not 0 <= self.min_lr <= self.lr:
+            raise ValueError(f"min_lr={self.min_lr} must lie between 0 and lr={self.lr}")
+        if not 0 <= self.warmup_steps <= self.steps:
+            raise ValueError(f"warmup_steps={self.warmup_steps} must lie in 0 to {self.steps}")
+        if self.grad_clip is not None and self.grad_clip <= 0:
+            raise ValueError(f"grad_clip must be above 0, not {self.grad_clip}; None clips nothing")

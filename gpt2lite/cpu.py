@@ -1,10 +1,11 @@
-"""The two places where PyTorch's default is slow on an x86 CPU: same numbers, sooner.
+"""The places where PyTorch's default is slow on an x86 CPU: same numbers, sooner.
 
 Knows nothing about GPT-2, and GPT-2 nothing about it: both are contexts around code that stays as
 it is. Elsewhere than on an x86 CPU they do nothing. benchmarks/inference.py measures what they
 bring.
 """
 
+import ctypes
 import platform
 from contextlib import contextmanager
 from functools import cache, partial
@@ -79,3 +80,17 @@ def _row_times_matrix(layer, x):
 def _bags(n: int, threads: int):
     """All n rows, and where each thread's share of them begins."""
     return torch.arange(n), torch.arange(0, n, -(-n // threads))
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let this process keep the memory it frees, for a training step to use again.
+
+    By default glibc gives large blocks back to the system, and each step pays for getting them
+    anew, page by page. Elsewhere than on Linux this does nothing.
+    """
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
+        trim_threshold, mmap_max = -1, -4  # glibc's malloc.h
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)

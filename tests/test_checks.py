@@ -1,4 +1,4 @@
-"""The notebooks' checks: wrong answers fail with their hint, right answers print one line with ✓."""
+"""The notebooks' checks: wrong answers fail with their hint, right ones print one line with ✓."""
 
 import pytest
 import torch
@@ -173,7 +173,7 @@ def mask_in_place(scores):
 
 
 def test_an_answer_that_changes_its_input_spoils_no_case(capsys):
-    """Each try must see the cases as they were, or a wrong in-place answer makes the solution agree."""
+    """Each try must see the cases as they were, or the solution agrees with the damage."""
     task = Exercise(lambda x: x.cumsum(-1), ((torch.ones(4),),), ())
     assert verdict(lambda x: x.zero_(), task, capsys).startswith("✗ not yet")
     masking = Exercise(

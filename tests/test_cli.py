@@ -3,7 +3,7 @@ import importlib.metadata
 
 import pytest
 
-from gpt2lite import GPT, GPTConfig, __main__, assets
+from gpt2lite import GPT, GPTConfig, __main__, corpora
 
 
 @pytest.fixture(autouse=True)
@@ -72,13 +72,13 @@ def test_errors_are_one_line(tiny, capsys, options, message):
 
 
 def test_fetch_says_where_the_text_lies(capsys, monkeypatch):
-    monkeypatch.setattr(assets, "_shakespeare", lambda: iter([b"Words, words, words.\n"]))
+    monkeypatch.setattr(corpora, "_shakespeare", lambda: iter([b"Words, words, words.\n"]))
     assert __main__.main(["fetch"]) == 1  # other words than the pinned ones
     assert "gave other bytes" in capsys.readouterr().err
     digest = hashlib.sha256(b"Words, words, words.\n").hexdigest()
-    monkeypatch.setitem(assets.CORPORA, "shakespeare", digest)
+    monkeypatch.setitem(corpora.CORPORA, "shakespeare", digest)
     assert __main__.main(["fetch"]) == 0
-    assert str(assets.corpus_path("shakespeare")) in capsys.readouterr().out
+    assert str(corpora.corpus_path("shakespeare")) in capsys.readouterr().out
     assert __main__.main(["fetch", "folio"]) == 1
     assert "none of the corpora" in capsys.readouterr().err
 

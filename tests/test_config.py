@@ -14,7 +14,7 @@ from gpt2lite import SIZES, GPTConfig
         ({"block_size": -1}, "block_size"),
         ({"vocab_size": 50257.0}, "vocab_size"),
         ({"n_embd": "768"}, "n_embd"),
-        ({"n_head": 7}, "n_embd=768 does not divide into n_head=7 heads .* multiple of 7"),
+        ({"n_head": 7}, "n_embd=768 does not divide into n_head=7 .* multiple of 7"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"dropout": -0.1}, "dropout"),
     ],

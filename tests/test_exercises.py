@@ -1,7 +1,7 @@
 """Every exercise accepts its solution, and rejects each known wrong answer with its own sentence.
 
-A notebook asks with `checks.exercise(answer, EXERCISES["NN_name"])` in a cell tagged `exercise`; the
-next markdown cell shows the solution in a <details> block whose summary says so.
+A notebook asks with `checks.exercise(answer, EXERCISES["NN_name"])` in a cell tagged `exercise`;
+the next markdown cell shows the solution in a <details> block whose summary says so.
 """
 
 import ast

@@ -1,4 +1,7 @@
-"""GPT by itself: what each token may see, when dropout acts, how it starts. Equality with GPT-2 is test_parity's."""
+"""GPT by itself: what each token may see, when dropout acts, how it starts.
+
+That it equals GPT-2 is test_parity's.
+"""
 
 import math
 
@@ -108,7 +111,7 @@ def test_layer_norm_is_gpt2s():
 
 @torch.no_grad()
 def test_the_first_loss_is_that_of_a_guess():
-    """ln V for a uniform guess, and Cσ²/2 for the spread that the head's σ = 0.02 gives the logits."""
+    """ln V for a uniform guess, and Cσ²/2 for the logits' spread, σ = 0.02 being the head's."""
     torch.manual_seed(0)
     config = GPTConfig(block_size=64, vocab_size=5000, n_layer=6, n_head=4, n_embd=256)
     idx, targets = random_ids(config, 16, 64, seed=1), random_ids(config, 16, 64, seed=2)

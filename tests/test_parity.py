@@ -1,7 +1,7 @@
-"""The parity gate: GPT is transformers' GPT-2, in logits, loss, every gradient and ten optimizer steps. fp32, CPU, 1e-5.
+"""The parity gate: GPT is transformers' GPT-2 in logits, loss, gradients and ten AdamW steps.
 
-The reference is made on the spot with random weights and converted through files, so the gate needs no network. The
-mutations at the end show that it can fail.
+fp32 on the CPU, to 1e-5. The reference is made on the spot with random weights and converted
+through files, so the gate needs no network. The mistakes at the end show that it can fail.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ def loss_of(logits, idx):
 
 
 def in_our_layout(model, of):
-    """Name -> `of(parameter)` of transformers' model, under our names and with Conv1D's matrices transposed."""
+    """Return name -> `of(parameter)` of transformers' model, in our names, Conv1D's transposed."""
     conv = {f"{name}.weight" for name, m in model.named_modules() if isinstance(m, Conv1D)}
     values = {name: of(p) for name, p in model.named_parameters()}
     return {
@@ -39,7 +39,7 @@ def in_our_layout(model, of):
 
 
 def largest_gaps(ours, theirs, idx) -> dict[str, float]:
-    """Run both forward and backward; return the largest difference of the logits, the loss and each gradient."""
+    """Run both forward and backward; return the largest gap in logits, loss and each gradient."""
     reference = theirs(idx, labels=idx)  # transformers shifts the labels itself
     reference.loss.backward()
     logits = ours(idx)
@@ -89,17 +89,17 @@ def test_ten_adamw_steps(config, tmp_path):
             optimizer.step()
     for name, expected in in_our_layout(theirs, torch.Tensor.detach).items():
         gap = (ours.get_parameter(name).detach() - expected).abs()
-        if name.endswith(
-            "c_attn.bias"
-        ):  # a key's bias moves all scores of a row alike: softmax cancels it,
-            C = config.n_embd  # its gradient is rounding alone, and AdamW steps by its sign
+        if name.endswith("c_attn.bias"):
+            # A key's bias moves all scores of a query alike, and softmax cancels it: its gradient
+            # is rounding alone, by whose sign AdamW steps.
+            C = config.n_embd
             gap = torch.cat([gap[:C], gap[2 * C :]])
         assert gap.max() <= ATOL, f"after ten steps {name} differs by {gap.max():.1e}"
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parity_at_each_published_width(name, tmp_path):
-    """Full C and H; cut to 1 layer, 500 tokens of vocabulary and 32 positions to fit into seconds."""
+    """Full C and H, in seconds: cut to 1 layer, a vocabulary of 500 and 32 positions."""
     config = dataclasses.replace(SIZES[name], n_layer=1, vocab_size=500, block_size=32)
     ours, theirs = pair(config, tmp_path)
     assert_parity(ours, theirs, random_ids(config, 2, 32))

@@ -1,9 +1,10 @@
-"""Hugging Face checkpoints in and out: what opens, what is refused and how it is named, and the hub's whole path.
+"""Hugging Face checkpoints in and out: what opens, what is refused by which name, and the hub.
 
-The hub is a small server on this machine; a process of its own talks to it, since huggingface_hub reads its settings
-once, at import.
+The hub is a small server on this machine; a process of its own talks to it, since huggingface_hub
+reads its settings once, at import.
 """
 
+import contextlib
 import hashlib
 import http.server
 import json
@@ -422,6 +423,14 @@ class Hub:
         self.server.shutdown()
         self.server.server_close()
 
+    @contextlib.contextmanager
+    def away(self):
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
     def answer(self, request):
         asked = re.fullmatch("/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path)
         if not asked:  # nothing that a download needs
@@ -457,8 +466,8 @@ class Hub:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory):
-    """A hub, a cache of its own, and `hub.load(name)`: GPT.from_pretrained(name) in another process."""
+def running_hub(tmp_path_factory):
+    """A hub, a cache of its own, and `hub.load(name)`: from_pretrained(name) in another process."""
     hub = Hub()
     home = tmp_path_factory.mktemp("hub")
     here = {
@@ -490,13 +499,11 @@ def hub(tmp_path_factory):
     hub.stop()
 
 
-@pytest.fixture(autouse=True)
-def a_working_hub(request):
-    yield
-    if "hub" in request.fixturenames:
-        hub = request.getfixturevalue("hub")
-        hub.silent.clear()
-        hub.requests.clear()
+@pytest.fixture
+def hub(running_hub):
+    yield running_hub
+    running_hub.silent.clear()
+    running_hub.requests.clear()
 
 
 def test_gpt2_is_fetched_by_its_pinned_revision_once(hub, folder):
@@ -509,9 +516,8 @@ def test_gpt2_is_fetched_by_its_pinned_revision_once(hub, folder):
     assert {path for _, path in hub.requests} == {
         f"/{repository}/resolve/{revision}/{file}" for file in (CONFIG, WEIGHTS)
     }
-    hub.stop()
-    second = hub.load("gpt2")
-    hub.start()
+    with hub.away():
+        second = hub.load("gpt2")
     assert second.get("wpe") == expected, second
 
 
@@ -524,9 +530,8 @@ def test_a_sharded_repository_is_fetched_once(hub, folder):
     expected = GPT.from_pretrained(folder).wpe.weight[0, 0].item()
     hub.offer("someone/sharded", in_shards(folder))
     assert hub.load("someone/sharded").get("wpe") == expected
-    hub.stop()
-    second = hub.load("someone/sharded")
-    hub.start()
+    with hub.away():
+        second = hub.load("someone/sharded")
     assert second.get("wpe") == expected, second
 
 
@@ -565,9 +570,8 @@ def test_a_repository_without_a_needed_file(hub, folder, left, message):
 
 
 def test_an_unreachable_hub_fails_at_once_and_says_what_to_do(hub):
-    hub.stop()
-    answer = hub.load("someone/away")
-    hub.start()
+    with hub.away():
+        answer = hub.load("someone/away")
     assert re.search(
         "can't fetch config.json of someone/away .*Check the network .*local directory",
         answer["error"],

@@ -197,7 +197,7 @@ def never(*args):
         (
             torch.zeros(1, 0, dtype=torch.long),
             {},
-            r"shape \(B, T\) with T of at least 1.*\[\[50256\]\]",
+            r"shape \(B, T\), T at least 1.*\[\[50256\]\]",
         ),
         (torch.zeros(0, 3, dtype=torch.long), {}, r"not \(0, 3\)"),
         (torch.tensor([1, 2]), {}, r"shape \(B, T\).*not \(2,\)"),

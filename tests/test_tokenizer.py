@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2lite import tokenizer
-from gpt2lite.assets import AssetError, load_text
+from gpt2lite.assets import AssetError
+from gpt2lite.corpora import load_text
 
 HELLO = "Hello World ! I'm LLM"
 

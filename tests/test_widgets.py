@@ -2,9 +2,20 @@
 
 import ipywidgets
 import pytest
+import torch
 
+from gpt2lite import GPT, GPTConfig
 from gpt2lite.config import SIZES
-from gpt2lite.course.widgets import RANGES, sizes_explorer, sizes_report
+from gpt2lite.course.widgets import (
+    RANGES,
+    likeliest,
+    next_logits,
+    next_tokens,
+    sampling_playground,
+    sizes_explorer,
+    sizes_report,
+)
+from gpt2lite.tokenizer import get_tokenizer
 
 
 def parts(explorer):
@@ -39,8 +50,8 @@ def test_a_model_that_cannot_be_says_why():
 
 def test_the_report_says_what_fits_on_a_t4():
     small = dict(n_layer=12, n_head=12, n_embd=768, vocab_size=50257, T=1024)
-    assert "fits on a T4" in sizes_report(**small, B=4)
-    assert "too much for a T4" in sizes_report(**small, B=32)
+    assert "GiB to spare" in sizes_report(**small, B=4)
+    assert "GiB too much" in sizes_report(**small, B=32)
 
 
 def test_only_widgets_that_colab_knows():
@@ -49,11 +60,76 @@ def test_only_widgets_that_colab_knows():
         for child in getattr(widget, "children", ()):
             yield from walk(child)
 
-    core = (
-        ipywidgets.VBox,
-        ipywidgets.HBox,
-        ipywidgets.HTML,
-        ipywidgets.Dropdown,
-        ipywidgets.SelectionSlider,
-    )
-    assert all(type(widget) in core for widget in walk(sizes_explorer()))
+    core = "VBox HBox HTML Dropdown SelectionSlider FloatSlider Text IntText Button".split()
+    core = [getattr(ipywidgets, name) for name in core]
+    for made in (sizes_explorer(), sampling_playground(speaker(), get_tokenizer())):
+        assert all(type(widget) in core for widget in walk(made))
+
+
+def speaker():
+    """Return a small model with GPT-2's vocabulary whose guesses differ in likelihood."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(block_size=40, n_layer=1, n_head=2, n_embd=16))
+    torch.nn.init.normal_(model.wte.weight, std=0.5)
+    return model.eval()
+
+
+def dials(playground):
+    text, *rows, page, said = playground.children
+    return text, {w.description: w for row in rows for w in row.children}, page, said
+
+
+def test_each_dial_moves_the_distribution_and_only_a_prompt_runs_the_model():
+    model, runs = speaker(), []
+    model.ln_f.register_forward_hook(lambda *_: runs.append(1))
+    text, dial, page, _ = dials(sampling_playground(model, get_tokenizer()))
+    assert "50,257 of 50,257 kept" in page.value and "cut" not in page.value
+    pages = [page.value]
+    for name, value in (("temperature", 0.7), ("top-k", 5), ("top-p", 0.1)):
+        dial[name].value = value
+        pages.append(page.value)
+    dial["temperature"].value = 0
+    assert len({*pages, page.value}) == 5
+    assert "5 of 50,257 kept" in pages[2] and ", cut" in pages[2]
+    assert "1 of 50,257 kept" in page.value and "100.0%" in page.value
+    assert len(runs) == 1, "a slider ran the model again"
+    text.value = "The dog"
+    assert len(runs) == 2
+
+
+def test_the_button_draws_what_its_seed_says():
+    text, dial, _, said = dials(sampling_playground(speaker(), get_tokenizer(), prompt="<b>Hi"))
+    spoken = []
+    for seed in (1, 1, 2):
+        dial["seed"].value = seed
+        dial["Generate"].click()
+        spoken.append(said.value)
+    assert spoken[0] == spoken[1] != spoken[2]
+    assert "&lt;b&gt;Hi" in said.value, "a prompt must not become markup"
+    assert not dial["Generate"].disabled
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_playground_takes_a_long_prompt_and_no_prompt():
+    text, dial, page, said = dials(sampling_playground(speaker(), get_tokenizer()))
+    text.value = "word " * 100  # longer than the context
+    dial["Generate"].click()
+    assert len(said.value) > len(text.value)
+    text.value = ""
+    assert "Type a prompt" in page.value and dial["Generate"].disabled
+
+
+def test_the_likeliest_tokens_say_what_is_cut():
+    logits = torch.full((50257,), -10.0)
+    logits[[262, 257, 198]] = torch.tensor([3.0, 2.0, 1.0])  # " the", " a", "\\n"
+    rows, kept = likeliest(logits, get_tokenizer(), top_k=2, n=3)
+    assert kept == 2 and [row[0] for row in rows] == ["·the", "·a", r"\n"]
+    assert [row[2] for row in rows] == [True, True, False]
+    assert rows[0][1] + rows[1][1] == pytest.approx(1) and 0 < rows[2][1] < 0.1
+
+
+def test_the_picture_beside_the_playground():
+    logits = next_logits(speaker(), [464, 3290])
+    fig = next_tokens(logits, get_tokenizer(), {"all": {}, "three": {"top_k": 3}})
+    assert len(fig.axes) == 2 and "three: 3 tokens kept" in fig.alt
+    assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim()

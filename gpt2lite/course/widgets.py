@@ -31,7 +31,13 @@ RANGES = {
     "T": (64, 128, 256, 512, 1024, 2048, 4096),
     "B": (1, 2, 4, 8, 16, 32, 64),
 }
-GREY = "#999999"
+HUES = {
+    **dict.fromkeys(("attention", "projections", "weights"), COLORS["ours"]),
+    **dict.fromkeys(("wpe", "T × T", "gradients"), COLORS["reference"]),
+    **dict.fromkeys(("MLP", "adamw"), COLORS["validation"]),
+    **dict.fromkeys(("wte", "head", "activations"), COLORS["highlight"]),
+    "LayerNorm": "#999999",
+}
 
 # The playground's dials.
 TOP_K = [(str(k), k) for k in (1, 2, 3, 5, 10, 20, 50, 100, 1000)] + [("all", 0)]
@@ -95,86 +101,68 @@ def sizes_report(n_layer, n_head, n_embd, vocab_size, T, B) -> str:
         config = GPTConfig(T, vocab_size, n_layer, n_head, n_embd)
     except ValueError as reason:
         return _paper(f'<b style="color:{COLORS["validation"]}">No such model:</b> {reason}.')
-    n, flops = count_parameters(config), forward_flops(config, T)
-    memory, step = training_bytes(config, B, T), 3 * B * flops["total"]
-    blue, red, purple = COLORS["ours"], COLORS["validation"], COLORS["highlight"]
+    n, flops, memory = (
+        count_parameters(config),
+        forward_flops(config, T),
+        training_bytes(config, B, T),
+    )
     parameters = {
-        "wte": (n["wte"], purple),
-        "wpe": (n["wpe"], COLORS["reference"]),
-        "attention": (n["attn.c_attn"] + n["attn.c_proj"], blue),
-        "MLP": (n["mlp.c_fc"] + n["mlp.c_proj"], red),
-        "LayerNorm": (n["ln_1"] + n["ln_2"] + n["ln_f"], GREY),
+        "wte": n["wte"],
+        "wpe": n["wpe"],
+        "attention": n["attn.c_attn"] + n["attn.c_proj"],
+        "MLP": n["mlp.c_fc"] + n["mlp.c_proj"],
+        "LayerNorm": n["ln_1"] + n["ln_2"] + n["ln_f"],
     }
-    projections = flops["attn.c_attn"] + flops["attn.c_proj"]
     operations = {
-        "projections": (projections, blue),
-        "T × T attention": (flops["attention"], COLORS["reference"]),
-        "MLP": (flops["mlp"], red),
-        "head": (flops["head"], purple),
+        "projections": flops["attn.c_attn"] + flops["attn.c_proj"],
+        "T × T": flops["attention"],
+        "MLP": flops["mlp"],
+        "head": flops["head"],
     }
-    bytes_ = {
-        "weights": (memory["weights"], blue),
-        "gradients": (memory["gradients"], COLORS["reference"]),
-        "AdamW": (memory["adamw"], red),
-        "activations": (memory["activations"], purple),
-    }
-    spare = (T4_BYTES - memory["total"]) / 2**30
-    verdict = (
-        f"fits on a T4, {spare:.1f} GiB to spare"
-        if spare >= 0
-        else f"{-spare:.1f} GiB too much for a T4"
-    )
-    seconds = step / PEAKS["T4"]["fp16"]
+    total, step = memory.pop("total") / 2**30, 3 * B * flops["total"]
+    spare = T4_BYTES / 2**30 - total
+    verdict = f"{spare:.1f} GiB to spare" if spare >= 0 else f"{-spare:.1f} GiB too much"
     return _paper(
-        _bar(f"{n['total']:,} parameters", parameters, 1e6, "M")
-        + _bar(
-            f"{flops['total'] / 1e9:,.1f} GFLOP forward, one sequence of {T:,} tokens",
-            operations,
-            1e9,
-            "G",
-        )
-        + f"<p style='margin:2px 0 10px'>A training step with B = {B}: {step / 1e12:,.2f} TFLOP, "
-        f"at least {1e3 * seconds:,.0f} ms at a T4's fp16 peak.</p>"
-        + _bar(
-            f"{memory['total'] / 2**30:,.1f} GiB to train in fp32: {verdict}",
-            bytes_,
-            2**30,
-            "GiB",
-            T4_BYTES,
-        )
+        _bar(f"{n['total']:,} parameters", parameters, 1e6, "M"),
+        _bar(f"{flops['total'] / 1e9:,.1f} GFLOP for one forward pass", operations, 1e9, "G"),
+        f'<div style="margin-bottom:14px">A training step, forward and backward, B = {B}: '
+        f"{step / 1e12:,.2f} TFLOP, at least {1e3 * step / PEAKS['T4']['fp16']:,.0f} ms at a T4's "
+        "fp16 peak.</div>",
+        _bar(
+            f"{total:,.1f} GiB to train in fp32; on a T4, {verdict}", memory, 2**30, "GiB", T4_BYTES
+        ),
     )
 
 
-def _paper(content):
+def _paper(*parts):
     style = "background:white;color:#1a1a1a;padding:10px 14px;max-width:680px;line-height:1.4"
-    return f'<div style="{style}">{content}</div>'
+    return f'<div style="{style}">{"".join(parts)}</div>'
 
 
-def _bar(title, parts, unit, suffix, mark=None):
-    """Return one stacked bar; `mark` is a value to mark with a dashed line, a T4's memory."""
-    total = sum(value for value, _ in parts.values())
-    full = max(total, 1.15 * mark if mark else 0)
-    pieces = "".join(
-        f'<div style="width:{100 * value / full:.3f}%;background:{color}"></div>'
-        for value, color in parts.values()
+def _bar(title, parts, unit, suffix, limit=None):
+    """Return one stacked bar with its legend; a dashed line marks `limit`, a T4's memory."""
+    total = sum(parts.values())
+    full = max(total, 1.15 * limit if limit else 0)
+    pieces, legend = "", []
+    for name, value in parts.items():
+        style = f"width:{100 * value / full:.3f}%;background:{HUES[name]};color:white;"
+        style += "overflow:hidden;text-align:center;line-height:22px"
+        pieces += f'<div style="{style}">{name if value > 0.13 * full else ""}</div>'
+        share = f"{name} {value / unit:,.1f} {suffix} ({value / total:.0%})"
+        legend.append(f'<span style="color:{HUES[name]}">■</span> {share}')
+    if limit:
+        style = (
+            f"left:{100 * limit / full:.2f}%;top:-4px;bottom:-4px;border-left:2px dashed #1a1a1a"
+        )
+        pieces += f'<div style="position:absolute;{style}"></div>'
+        legend.append(f"┆ a T4: {limit / unit:.2f} {suffix}")
+    keys = " ".join(
+        f'<span style="white-space:nowrap;margin-right:12px">{k}</span>' for k in legend
     )
-    line = (
-        f'<div style="position:absolute;left:{100 * mark / full:.2f}%;top:-4px;bottom:-4px;'
-        f'border-left:2px dashed #1a1a1a"></div>'
-        if mark
-        else ""
-    )
-    legend = " &nbsp; ".join(
-        f'<span style="white-space:nowrap"><span style="color:{color}">■</span> '
-        f"{name} {value / unit:,.1f} {suffix} ({value / total:.0%})</span>"
-        for name, (value, color) in parts.items()
-    )
-    if mark:
-        legend += f' &nbsp; <span style="white-space:nowrap">┆ a T4, {mark / 2**30:.2f} GiB</span>'
     return (
         f'<div style="font-weight:bold">{title}</div>'
-        f'<div style="position:relative;margin:5px 0"><div style="display:flex;height:20px">{pieces}</div>{line}</div>'
-        f'<div style="font-size:90%;margin-bottom:12px">{legend}</div>'
+        f'<div style="position:relative;display:flex;height:22px;margin:5px 0">{pieces}</div>'
+        f'<div style="font-size:90%;margin-bottom:14px">{keys}</div>'
     )
 
 
@@ -267,11 +255,12 @@ def next_tokens(logits, tokenizer, choices: dict[str, dict], n=10):
     `choices` maps a panel's title to the keywords of gpt2lite.sampling.probabilities.
     """
     fig, axes = figure("wide", len(choices))
-    told = []
+    told, longest = [], 0
     for ax, (title, cuts) in zip(np.atleast_1d(axes), choices.items(), strict=True):
         rows, kept = likeliest(logits, tokenizer, n=n, **cuts)
         for y, (_, chance, keep) in enumerate(rows):
             ax.barh(y, chance, 0.7, color=COLORS["ours"] if keep else "#C9C9C9")
+        longest = max(longest, rows[0][1])
         ax.set(ylim=(n - 0.5, -0.5), xlabel="probability", yticks=[])
         ax.set_title(f"{title}\n{kept:,} kept", fontsize=9)
         ax.locator_params(axis="x", nbins=3)
@@ -280,6 +269,8 @@ def next_tokens(logits, tokenizer, choices: dict[str, dict], n=10):
                 at = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center"}
                 ax.text(-0.04, y, token, fontsize=8, parse_math=False, **at)
         told.append(f"{title}: {kept:,} tokens kept, the likeliest has {rows[0][1]:.1%}.")
+    for ax in np.atleast_1d(axes):  # one scale, or the panels could not be compared
+        ax.set_xlim(0, 1.05 * longest)
     fig.alt = f"Bars: the {n} likeliest next tokens, cut ones grey. " + " ".join(told)
     return fig
 

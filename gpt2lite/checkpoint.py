@@ -1,0 +1,71 @@
+"""Checkpoints that can be trusted: complete or not there, verified when read, never unpickled code.
+
+Knows nothing about what it stores beyond tensors, numbers, strings, lists and dicts. A file's name
+carries its step and the beginning of its sha256, so that one rename makes it real and one pass
+proves it whole.
+"""
+
+import os
+import re
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+
+from gpt2lite.assets import sha256_of
+
+NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})\.pt")
+
+
+class ResumeError(RuntimeError):
+    """A checkpoint that can't be read; the message says why, and what to do."""
+
+
+def save(folder, step: int, state: dict, keep: int = 2) -> Path:
+    """Write a state as the checkpoint of a step, and delete all but the newest `keep`.
+
+    A crash or a full disk at any moment leaves the earlier checkpoints whole.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "step.partial"
+    try:
+        with open(partial, "wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"step-{step:08d}-{sha256_of(partial)[:16]}.pt"
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    for old in found(folder)[:-keep]:
+        old.unlink()
+    return path
+
+
+def found(folder) -> list[Path]:
+    """Return the checkpoints in a folder, the oldest step first."""
+    return sorted(path for path in Path(folder).glob("step-*.pt") if NAME.fullmatch(path.name))
+
+
+def load(path, device="cpu") -> dict:
+    """Return the state in a checkpoint, or in the newest one of a folder.
+
+    Raises ResumeError if there is none, or if it is damaged or not one of ours.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if not found(path):
+            raise ResumeError(f"{path} holds no checkpoint: start a new run there")
+        path = found(path)[-1]
+    named = NAME.fullmatch(path.name)
+    if not named or not path.is_file():
+        raise ResumeError(f"{path} is no checkpoint of gpt2lite: name one, or its folder")
+    if not sha256_of(path).startswith(named[2]):
+        raise ResumeError(
+            f"{path} is damaged or cut off: delete it, and the one before it will be read"
+        )
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, UnpicklingError) as error:
+        raise ResumeError(f"{path} is no checkpoint of gpt2lite ({error})") from error

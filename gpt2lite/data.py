@@ -1,0 +1,108 @@
+"""From text to batches: token files on disk, mapped into memory, cut into (x, y).
+
+Knows nothing about models. A token file is a .npy of uint16, half the size of the text it came
+from: GPT-2's 50,257 ids fit. y is x moved by one token: what comes next at each place.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from gpt2lite.tokenizer import get_tokenizer
+
+
+class DataError(ValueError):
+    """Tokens that can't be trained on; the message says why, and what to do."""
+
+
+def encode(text: str) -> np.ndarray:
+    """Return the token ids of a text as uint16 (n,)."""
+    return np.array(get_tokenizer().encode_ordinary(text), dtype=np.uint16)
+
+
+def save_tokens(path, tokens: np.ndarray) -> None:
+    """Write a token file, complete before it takes its name."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            np.save(file, tokens)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_tokens(path) -> np.ndarray:
+    """Map a token file into memory, (n,) of uint16. Raises DataError if it is none."""
+    try:
+        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} is no token file ({error}): write it with save_tokens") from error
+    if tokens.ndim != 1 or tokens.dtype != np.uint16:
+        raise DataError(
+            f"{path} holds {tokens.dtype} of shape {tokens.shape}, not uint16 of shape (n,): write "
+            "it with save_tokens"
+        )
+    return tokens
+
+
+def split(tokens: np.ndarray, validation: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens to train on, and the last `validation` of them, to validate on."""
+    n = len(tokens) - int(len(tokens) * validation)
+    return tokens[:n], tokens[n:]
+
+
+class Batches:
+    """Endless batches (x, y), each (B, T) int64, from a token file; the position can be saved.
+
+    order: "sequential" reads on from batch to batch and starts over at the end; "random" draws
+    each sequence's start, from `seed` on. Raises DataError for too few tokens, or ids that a model
+    of `vocab_size` doesn't know.
+    """
+
+    def __init__(self, tokens, B, T, order="sequential", seed=0, vocab_size=50257, device="cpu"):
+        if order not in ("sequential", "random"):
+            raise ValueError(f'order must be "sequential" or "random", not {order!r}')
+        if len(tokens) <= B * T:
+            raise DataError(
+                f"{len(tokens):,} tokens are too few for one batch of {B} x {T} + 1: choose a "
+                "smaller batch or context, or a longer text"
+            )
+        if (largest := int(tokens.max())) >= vocab_size:
+            raise DataError(
+                f"token id {largest} is outside the vocabulary of {vocab_size}: were these tokens "
+                "made with another tokenizer?"
+            )
+        self.tokens, self.B, self.T, self.order = tokens, B, T, order
+        self.device = torch.device(device)
+        self.position = 0
+        self.generator = np.random.default_rng(seed)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self) -> tuple[torch.Tensor, torch.Tensor]:
+        B, T = self.B, self.T
+        if self.order == "random":
+            starts = self.generator.integers(0, len(self.tokens) - T, B)
+        else:
+            if self.position + B * T + 1 > len(self.tokens):
+                self.position = 0
+            starts = self.position + T * np.arange(B)
+            self.position += B * T
+        rows = np.stack([self.tokens[s : s + T + 1] for s in starts]).astype(np.int64)
+        rows = torch.from_numpy(rows)  # (B, T + 1)
+        if self.device.type == "cuda":  # pinned memory lets the copy run beside the computation
+            rows = rows.pin_memory().to(self.device, non_blocking=True)
+        return rows[:, :-1], rows[:, 1:]
+
+    def state_dict(self) -> dict:
+        """Return where the reading stands."""
+        return {"position": self.position, "generator": self.generator.bit_generator.state}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from where `state_dict` was taken."""
+        self.position = state["position"]
+        self.generator.bit_generator.state = state["generator"]

@@ -1,0 +1,39 @@
+"""AdamW as GPT-2 and GPT-3 need it: which weights decay, and the learning rate at each step.
+
+Knows nothing about data or loops. Sources: Loshchilov & Hutter 2019 (AdamW); Brown et al. 2020
+(GPT-3), appendix B: betas 0.9 and 0.95, weight decay 0.1, warm-up, cosine to a tenth.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from gpt2lite.config import TrainConfig
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
+    """Split the parameters into AdamW's groups: matrices decay, biases and LayerNorms do not.
+
+    A matrix shrinks without harm, since LayerNorm restores the scale of what it computes; a bias or
+    a gain is that scale.
+    """
+    params = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in params if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in params if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """Return AdamW for the model, in its fused form: one pass over memory instead of a dozen."""
+    groups = decay_groups(model, config.weight_decay)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Return the rate of a step, counted from 0: linear warm-up to lr, then a cosine to min_lr."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * min(done, 1))) / 2

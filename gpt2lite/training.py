@@ -1,0 +1,199 @@
+"""One training step, the loop around it, and its log.
+
+Knows nothing about plots or notebooks: it yields a record per step, and the reader draws. Sources:
+Micikevicius et al. 2018, for the order of mixed precision: scale, backward, unscale, clip, step.
+"""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from gpt2lite import cpu
+from gpt2lite.config import TrainConfig
+from gpt2lite.optim import adamw, learning_rate
+from gpt2lite.precision import Precision, pick
+
+PATIENCE = 50  # skipped steps in a row: a scaler halves its scale at each, so this is no bad luck
+
+
+class TrainingError(RuntimeError):
+    """A run that can't go on; the message says why, and what to change."""
+
+
+class Trainer:
+    """A run: the model, its optimizer and scaler, the batches, and how many steps are done.
+
+    Iterate over it for a record per step, until config.steps are done. Leaving the loop, or
+    interrupting it within a step, loses nothing: iterate again to go on.
+    """
+
+    def __init__(self, model, batches, config: TrainConfig, precision: Precision | None = None):
+        self.model, self.batches, self.config = model, batches, config
+        self.precision = precision or pick(model.wte.weight.device)
+        self.optimizer = adamw(model, config)
+        self.scaler = self._new_scaler()
+        self.done = 0  # steps
+        self.skipped = 0  # in a row, because a gradient was not finite
+        if self.precision.device.type == "cpu":
+            cpu.keep_freed_memory()
+
+    def _new_scaler(self):
+        return torch.amp.GradScaler(self.precision.device.type, enabled=self.precision.scaler)
+
+    def __iter__(self) -> Iterator[dict]:
+        while self.done < self.config.steps:
+            yield self.step()
+
+    def step(self) -> dict:
+        """Make one optimizer step; return its record.
+
+        step, loss (nats / token, before the step), lr, grad_norm (before clipping), scale (of the
+        loss, 1 without a scaler), skipped (in a row so far), ms, tokens_per_s, memory (peak bytes
+        on a GPU so far, else 0). Raises TrainingError if the loss is no number or a GPU's memory is
+        too small.
+        """
+        start, before = time.perf_counter(), self.batches.state_dict()
+        c, lr = self.config, learning_rate(self.done, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.model.train()  # at each step: a validation in between may have left it off
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            with cpu.onednn():
+                loss = self._gradients()
+            self.scaler.unscale_(self.optimizer)  # the norm is meant in the gradients' own units
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
+            scale, norm = self.scaler.get_scale(), norm.item()
+            self._count_skipped(loss, norm, scale)
+            self.scaler.step(self.optimizer)  # leaves the weights alone if the norm isn't finite
+            self.scaler.update()
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"out of memory at batch_size={c.batch_size}, seq_len={c.seq_len}: halve "
+                "batch_size and double accumulation, which gives the same gradient"
+            ) from error
+        except KeyboardInterrupt:  # the step didn't happen: its batches are read again
+            self.batches.load_state_dict(before)
+            scale_so_far = self.scaler.state_dict()
+            self.scaler = self._new_scaler()  # the old one remembers that it has unscaled
+            self.scaler.load_state_dict(scale_so_far)
+            raise
+        self.done += 1
+        seconds = time.perf_counter() - start
+        return {
+            "step": self.done - 1,
+            "loss": loss,
+            "lr": lr,
+            "grad_norm": norm,
+            "scale": scale,
+            "skipped": self.skipped,
+            "ms": 1e3 * seconds,
+            "tokens_per_s": c.batch_size * c.seq_len * c.accumulation / seconds,
+            "memory": self._memory(),
+        }
+
+    def _gradients(self) -> float:
+        """Add up the gradients of `accumulation` batches; return the mean loss."""
+        n, total = self.config.accumulation, 0.0
+        for _ in range(n):
+            x, y = next(self.batches)
+            with self._autocast():
+                logits = self.model(x)  # (B, T, V)
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), y.flatten()) / n
+            self.scaler.scale(loss).backward()
+            total += loss.detach()
+        return total.item()
+
+    def _autocast(self):
+        p = self.precision
+        return torch.autocast(p.device.type, p.dtype, enabled=p.dtype != torch.float32)
+
+    def _count_skipped(self, loss, norm, scale):
+        if math.isfinite(norm):
+            self.skipped = 0
+            return
+        if not self.precision.scaler:
+            raise TrainingError(
+                f"step {self.done}: the gradient's norm is {norm}, the loss {loss}. Lower lr, or "
+                "add warm-up and grad_clip=1.0"
+            )
+        self.skipped += 1
+        if self.skipped == PATIENCE:
+            raise TrainingError(
+                f"step {self.done}: {PATIENCE} steps in a row had gradients that are not finite, "
+                f"and the scale is down to {scale:g}. The loss itself overflows: lower lr, add "
+                "warm-up, or train in fp32 to see where"
+            )
+
+    def _memory(self) -> int:
+        cuda = self.precision.device.type == "cuda"
+        return torch.cuda.max_memory_allocated(self.precision.device) if cuda else 0
+
+    def state_dict(self) -> dict:
+        """Return all that the next step depends on, the random numbers of dropout included."""
+        state = {
+            "config": asdict(self.config),
+            "done": self.done,
+            "skipped": self.skipped,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "batches": self.batches.state_dict(),
+            "random": torch.get_rng_state(),
+        }
+        if self.precision.device.type == "cuda":
+            state["cuda_random"] = torch.cuda.get_rng_state(self.precision.device)
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from where `state_dict` was taken, as if the run had never stopped."""
+        self.done, self.skipped = state["done"], state["skipped"]
+        for name in ("model", "optimizer", "scaler", "batches"):
+            getattr(self, name).load_state_dict(state[name])
+        torch.set_rng_state(state["random"].cpu())
+        if "cuda_random" in state:
+            torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.precision.device)
+
+
+def header(trainer: Trainer, data: str, command: str) -> dict:
+    """Return what a log must say to be read later: hardware, versions, settings, command."""
+    device = trainer.precision.device
+    cuda = device.type == "cuda"
+    threads = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return {
+        "command": command,
+        "data": data,
+        "hardware": torch.cuda.get_device_name(device) if cuda else threads,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "precision": str(trainer.precision.dtype).removeprefix("torch."),
+        "model": asdict(trainer.model.config),
+        "training": asdict(trainer.config),
+    }
+
+
+class Log:
+    """A JSONL file: the header, then a line per record, each on disk when `write` returns."""
+
+    def __init__(self, path, header: dict):
+        self.file = open(Path(path), "w", encoding="utf-8")  # noqa: SIM115
+        self.write(header)
+
+    def write(self, record: dict) -> None:
+        """Append one line."""
+        self.file.write(json.dumps(record) + "\n")
+        self.file.flush()
+
+
+def read_log(path) -> tuple[dict, list[dict]]:
+    """Return the header and the records of a log; a last line cut off by a crash is left out."""
+    lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
+    head, *records = map(json.loads, lines)
+    return head, records
