@@ -10,9 +10,12 @@ import shutil
 import sys
 import threading
 import urllib.request
-from typing import Annotated
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
 
 from gpt2lite.assets import AssetError, cache_dir
+from gpt2lite.config import TrainConfig
 from gpt2lite.corpora import CORPORA, corpus_path, fetch_corpus
 
 try:
@@ -98,6 +101,67 @@ def sample(
         print(f"--- {number}\n{prompt}{tokenizer.decode(new)}")
 
 
+def train(
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
+    model: str = "gpt2",
+    init: Literal["gpt2", "linear", "embedding"] = "gpt2",
+    text: str = "tinyshakespeare",
+    order: Literal["sequential", "random"] = "sequential",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    log: Path | None = None,
+    save: Path | None = None,
+    save_every: int = 500,
+) -> None:
+    """Train a GPT-2 from scratch on a text, and log every step.
+
+    Args:
+        config: The run's settings.
+        model: A size: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or the course's lite.
+        init: GPT-2's own, or PyTorch's defaults with the tied matrix as linear or embedding.
+        text: shakespeare, tinyshakespeare or a file of yours.
+        order: Read on from batch to batch, or begin each sequence anywhere.
+        dtype: Of the matrix products; auto takes what is fast and safe on this hardware.
+        log: A JSONL file to write, a header and a line per step.
+        save: A folder for checkpoints; a run that finds one there goes on from it.
+        save_every: Steps between checkpoints.
+    """
+    import torch
+    from tqdm.auto import tqdm
+
+    from gpt2lite import GPT, SIZES, checkpoint, precision, training
+    from gpt2lite.corpora import load_text
+    from gpt2lite.data import Batches, encode
+    from gpt2lite.model import init_default
+
+    if model not in SIZES:
+        raise ValueError(f"{model} is none of the sizes: {', '.join(SIZES)}")
+    chosen = precision.pick()
+    if dtype != "auto":
+        kind = getattr(torch, dtype)
+        chosen = replace(chosen, dtype=kind, scaler=kind == torch.float16, reason="as asked")
+    torch.manual_seed(config.seed)
+    gpt = GPT(SIZES[model])
+    if init != "gpt2":
+        init_default(gpt, wte=init)
+    gpt.to(chosen.device)
+    shape = config.batch_size, config.seq_len
+    batches = Batches(encode(load_text(text)), *shape, order, config.seed, device=chosen.device)
+    run = training.Trainer(gpt, batches, config, chosen)
+    if save and checkpoint.found(save):
+        run.load_state_dict(checkpoint.load(save, chosen.device))
+    command = "python -m gpt2lite " + " ".join(sys.argv[1:])
+    lines = training.Log(log, training.header(run, text, command)) if log else None
+    with tqdm(total=config.steps, initial=run.done, unit="step") as bar:
+        for record in run:
+            bar.update()
+            bar.set_postfix(loss=f"{record['loss']:.3f}")
+            if lines:
+                lines.write(record)
+            if save and (run.done % save_every == 0 or run.done == config.steps):
+                checkpoint.save(save, run.done, run.state_dict())
+    print(f"loss {record['loss']:.4f} after {run.done} steps")
+
+
 def fetch(
     names: Annotated[
         tyro.conf.Positional[tuple[str, ...]], _hint("shakespeare", metavar="[NAME ...]")
@@ -121,7 +185,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         return (
             tyro.extras.subcommand_cli_from_dict(
-                {"doctor": doctor, "sample": sample, "fetch": fetch},
+                {"doctor": doctor, "sample": sample, "train": train, "fetch": fetch},
                 prog="python -m gpt2lite",
                 description="GPT-2 from scratch: check this machine, sample text, fetch a corpus.",
                 args=args,

@@ -132,3 +132,16 @@ def init_gpt2(model: GPT):
             if name.endswith("c_proj.weight"):
                 std /= math.sqrt(2 * model.config.n_layer)
             nn.init.normal_(p, std=std)
+
+
+def init_default(model: GPT, wte: str = "linear"):
+    """Initialize in place as PyTorch's modules do when nobody asks, for notebook 03 to compare.
+
+    wte: the tied matrix is an embedding and a linear layer at once. "linear" starts it as
+    nn.Linear does, U(±1/√C); "embedding" as nn.Embedding does, N(0, 1).
+    """
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    if wte == "linear":
+        nn.init.kaiming_uniform_(model.wte.weight, a=math.sqrt(5))
