@@ -1,8 +1,7 @@
 """The places where PyTorch's default is slow on an x86 CPU: same numbers, sooner.
 
-Knows nothing about GPT-2, and GPT-2 nothing about it: both are contexts around code that stays as
-it is. Elsewhere than on an x86 CPU they do nothing. benchmarks/inference.py measures what they
-bring.
+The model knows nothing about it: these are contexts around code that stays as it is. Elsewhere than
+on an x86 CPU they do nothing. benchmarks/inference.py measures what they bring.
 """
 
 import ctypes
@@ -43,43 +42,51 @@ def _onednn_keeps_fp32() -> bool:
 
 @contextmanager
 def single_row(model: nn.Module):
-    """Let the nn.Linear layers of `model` multiply a single row at the speed of memory inside the
-    block.
+    """Let the layers and the head of a GPT multiply a single row at the speed of memory inside.
 
-    A row times a matrix is a weighted sum of the matrix' rows, and PyTorch's operator for weighted
-    sums of rows, embedding_bag, streams them two to three times as fast as its matrix product does.
-    It wants (in, out) matrices, the layout of GPT-2's files; layers that are stored otherwise
-    compute as before.
+    That is all that decoding does. PyTorch's matrix product reads a matrix at a third of memory's
+    speed when it has one row to multiply; its operators for other purposes read as fast as can be.
     """
-    layers = [m for m in model.modules() if type(m) is nn.Linear and _fits(m.weight)]
-    for layer in layers:
-        layer.forward = partial(_row_times_matrix, layer)
+    swaps = [(m, "forward", m.weight, m.bias) for m in model.modules() if type(m) is nn.Linear]
+    swaps.append((model, "head", model.wte.weight, None))
+    for owner, name, weight, bias in swaps:
+        if IS_X86 and weight.device.type == "cpu" and weight.is_floating_point():
+            setattr(owner, name, partial(_linear, weight, bias))
     try:
         yield
     finally:
-        for layer in layers:
-            layer.__dict__.pop("forward", None)  # the class' own again
+        for owner, name, *_ in swaps:
+            vars(owner).pop(name, None)  # the class' own again
 
 
-def _fits(weight) -> bool:
-    return IS_X86 and weight.device.type == "cpu" and weight.t().is_contiguous()
-
-
-def _row_times_matrix(layer, x):
-    if x.numel() != layer.in_features:
-        return F.linear(x, layer.weight, layer.bias)
-    rows, bags = _bags(layer.in_features, torch.get_num_threads())
-    sums = F.embedding_bag(
-        rows, layer.weight.t(), bags, mode="sum", per_sample_weights=x.reshape(-1)
-    )
-    y = sums.sum(0)
-    return (y if layer.bias is None else y + layer.bias).view(*x.shape[:-1], -1)
+def _linear(weight, bias, x):
+    """Compute F.linear(x, weight, bias), a single row x in a way of its own."""
+    out_features, in_features = weight.shape
+    threads = torch.get_num_threads()
+    if x.numel() != in_features:
+        return F.linear(x, weight, bias)
+    if weight.t().is_contiguous():  # (in, out), as in GPT-2's files: sum its rows, weighted by x
+        rows, bags = _bags(in_features, threads)
+        y = F.embedding_bag(rows, weight.t(), bags, mode="sum", per_sample_weights=x.reshape(-1))
+        y = y.sum(0)
+    elif (blocks := _blocks(out_features, threads)) and weight.dtype == torch.float32:
+        column = x.reshape(1, -1).t().expand(blocks, in_features, 1)
+        y = torch.bmm(weight.view(blocks, -1, in_features), column).view(-1)
+    else:
+        return F.linear(x, weight, bias)
+    return (y if bias is None else y + bias).view(*x.shape[:-1], out_features)
 
 
 @cache
 def _bags(n: int, threads: int):
-    """All n rows, and where each thread's share of them begins."""
+    """Return all n rows, and where each thread's share of them begins."""
     return torch.arange(n), torch.arange(0, n, -(-n // threads))
+
+
+@cache
+def _blocks(n: int, threads: int) -> int | None:
+    """Return into how many equal blocks to cut n rows, so that no thread is idle."""
+    return next((k for k in range(max(2, threads), 65) if n % k == 0), None)
 
 
 @cache

@@ -3,11 +3,9 @@
 Importing this module gives GPT its `from_pretrained` and `save_pretrained`. It needs no
 transformers, and it reads safetensors only: nothing is unpickled, nothing fetched is executed.
 
-Sources: the safetensors format (8 bytes of header length, a JSON header, the raw tensors);
-transformers' GPT2Config.
+Source: transformers' GPT2Config and GPT2LMHeadModel, for the names, shapes and settings.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -17,6 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gpt2lite.config import GPTConfig
+from gpt2lite.hub import CONFIG, WEIGHTS, CheckpointError, fetch_repository, read_tensors
 from gpt2lite.model import GPT
 
 # OpenAI's weights on the hub, pinned by revision: the files can't change under a reader.
@@ -26,7 +25,6 @@ RELEASED = {
     "gpt2-large": ("openai-community/gpt2-large", "32b71b12589c2f8d625668d2335a01cac3249519"),
     "gpt2-xl": ("openai-community/gpt2-xl", "15ea56dee5df4983c59b2538573817e1667135e2"),
 }
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 
 # What a config.json may not say otherwise if its weights are to mean here what they mean there.
 ASSUMED = {
@@ -39,10 +37,6 @@ ASSUMED = {
 }
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that can't be had or is no GPT-2; the message says why, and what to do."""
-
-
 def from_pretrained(name, dtype: torch.dtype = torch.float32) -> GPT:
     """Return the GPT-2 called `name`, in evaluation mode and without dropout.
 
@@ -52,7 +46,7 @@ def from_pretrained(name, dtype: torch.dtype = torch.float32) -> GPT:
         memory, not copied.
     Raises CheckpointError, naming what is missing, extra, misshapen, truncated or out of reach.
     """
-    folder = Path(name) if Path(name).is_dir() else _download(str(name))
+    folder = Path(name) if Path(name).is_dir() else _fetch(str(name))
     config = _read_config(folder / CONFIG)
     with torch.device("meta"), _NoInit():  # shapes without memory: all weights come from the file
         model = GPT(config)
@@ -139,73 +133,16 @@ def _hf_config(model) -> dict:
 def _read_weights(folder) -> dict:
     """Map GPT's names to the tensors in the files: no prefix, no mask buffers, no tied head."""
     weights = {}
-    for file in _weight_files(folder):
-        for name, w in _open(file):
-            name = name.removeprefix("transformer.")
-            if name in weights:
-                raise CheckpointError(f"{file} holds {name}, which an earlier file held already")
-            if not name.endswith(
-                (".attn.bias", ".attn.masked_bias")
-            ):  # causal masks, no parameters
-                weights[name] = w
+    for name, w in read_tensors(folder):
+        name = name.removeprefix("transformer.")
+        if name in weights:
+            raise CheckpointError(f"{folder} holds {name} twice")
+        if not name.endswith((".attn.bias", ".attn.masked_bias")):  # no parameters: causal masks
+            weights[name] = w
     head = weights.pop("lm_head.weight", None)
     if head is not None and not torch.equal(head, weights.get("wte.weight", head)):
         raise CheckpointError(f"{folder}: lm_head.weight differs from wte.weight; GPT-2 ties them")
     return weights
-
-
-def _weight_files(folder) -> list[Path]:
-    if (folder / WEIGHTS).is_file():
-        return [folder / WEIGHTS]
-    if not (folder / INDEX).is_file():
-        raise CheckpointError(
-            f"{folder} holds neither {WEIGHTS} nor {INDEX}. A pytorch_model.bin is a pickle, which "
-            "is not opened here: convert it with transformers' save_pretrained"
-        )
-    files = [folder / name for name in _shard_names(folder / INDEX)]
-    if missing := [f.name for f in files if not f.is_file()]:
-        raise CheckpointError(f"{folder}: {INDEX} names {missing[0]}, which is not there")
-    return files
-
-
-def _shard_names(index) -> list[str]:
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as e:
-        raise CheckpointError(f"{index} is no index of shards ({type(e).__name__}: {e})") from e
-    for name in names:
-        if not re.fullmatch(r"[\w.-]+\.safetensors", str(name)):  # never a path out of the folder
-            raise CheckpointError(f"{index} names {name!r}, which is no safetensors file beside it")
-    return names
-
-
-def _open(file):
-    """Yield (name, tensor) from a safetensors file; the tensors are views of the mapped file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, "pt") as f:
-            yield from ((name, f.get_tensor(name)) for name in f.keys())  # noqa: SIM118
-    except SafetensorError as e:
-        raise CheckpointError(f"{file} can't be read: {_what_is_cut_off(file) or e}") from e
-
-
-def _what_is_cut_off(file) -> str | None:
-    """Name the tensors whose bytes a truncated file no longer holds."""
-    size = file.stat().st_size
-    with open(file, "rb") as f:
-        start = 8 + int.from_bytes(f.read(8), "little")
-        try:
-            header = json.loads(f.read(min(start - 8, size)))  # a damaged length can be huge
-            ends = {
-                k: start + v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"
-            }
-        except (ValueError, TypeError, KeyError, AttributeError):
-            return f"its header is damaged or cut off ({size:,} bytes); fetch it again"
-    if cut := sorted(k for k, end in ends.items() if end > size):
-        whole = max(ends.values())
-        return f"truncated in {cut[0]} ({size:,} of {whole:,} bytes); fetch it again"
-    return None
 
 
 def _check_names_and_shapes(model, weights, folder):
@@ -227,79 +164,11 @@ def _check_names_and_shapes(model, weights, folder):
             raise CheckpointError(f"{folder}: {name} is {weights[name].dtype}, not a float format")
 
 
-def _download(name: str) -> Path:
-    """Return the folder that holds a hub repository's files, fetched if they aren't cached."""
+def _fetch(name: str) -> Path:
     repository, revision = RELEASED.get(name, (name, "main"))
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or name.startswith("."):
         raise CheckpointError(
             f"{name!r} is neither a directory here nor one of {', '.join(RELEASED)} nor a "
             "repository on the hub, written owner/name"
         )
-    config = _fetch(repository, CONFIG, revision)
-    if config is None:
-        raise CheckpointError(f"{repository} on the hub has no {CONFIG}")
-    index = _cached(repository, INDEX, revision)  # there: known to be sharded, also without the hub
-    if index is None and _fetch(repository, WEIGHTS, revision) is None:
-        index = _fetch(repository, INDEX, revision)  # a large model: an index and its shards
-    for shard in _shard_names(index) if index else ():
-        _fetch(repository, shard, revision)
-    return config.parent
-
-
-def _cached(repository, file, revision) -> Path | None:
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(repository, file, revision=revision)
-    return Path(path) if isinstance(path, str) else None
-
-
-def _fetch(repository, file, revision) -> Path | None:
-    """Return one file of a hub repository, cached or fetched and verified; None if it has none."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    if cached := _cached(repository, file, revision):
-        return cached
-    url = hf_hub_url(repository, file, revision=revision)
-    try:
-        # asked once, without retries: a hub that is away fails now
-        checksum = get_hf_file_metadata(url, timeout=5).etag
-        path = Path(hf_hub_download(repository, file, revision=revision))
-    except EntryNotFoundError as e:
-        if isinstance(e, LocalEntryNotFoundError):  # the hub went away: the file may well exist
-            raise _unreachable(repository, file, e) from e
-        return None
-    except RepositoryNotFoundError as e:
-        raise CheckpointError(
-            f"the hub has no public repository {repository}: check the spelling, or log in with "
-            "`hf auth login`"
-        ) from e
-    except Exception as e:  # no connection, offline mode, full disk: many libraries' classes
-        raise _unreachable(repository, file, e) from e
-    if re.fullmatch("[0-9a-f]{64}", checksum or "") and _sha256(path) != checksum:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{file} of {repository} arrived damaged (its sha256 differs): call again"
-        )
-    return path
-
-
-def _unreachable(repository, file, e) -> CheckpointError:
-    return CheckpointError(
-        f"can't fetch {file} of {repository} from the hub ({type(e).__name__}: {e}). Check the "
-        "network and the disk and call again, or pass a local directory with config.json and "
-        "model.safetensors"
-    )
-
-
-def _sha256(path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while chunk := f.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return fetch_repository(repository, revision)

@@ -48,19 +48,33 @@ def test_single_row_loses_no_accuracy_in_bf16(loaded):
 
 
 @torch.no_grad()
-def test_single_row_leaves_several_rows_and_other_layouts_alone(loaded):
-    idx, usual = random_ids(TINY, 2, 5), tiny_gpt()
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_single_row_computes_the_same_in_the_usual_layout(threads, monkeypatch):
+    monkeypatch.setattr(cpu, "IS_X86", True)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    model, idx, calls, bmm = tiny_gpt(), torch.tensor([[3]]), [], torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda *a: calls.append(1) or bmm(*a))
+    plain = model(idx)
+    with cpu.single_row(model):
+        fast = model(idx)
+    assert (fast - plain).abs().max() <= 1e-5
+    assert len(calls) == 4 * TINY.n_layer + 1, "not every matrix took the fast way"
+
+
+@torch.no_grad()
+def test_single_row_leaves_several_rows_alone(loaded):
+    idx = random_ids(TINY, 2, 5)
     plain = loaded(idx)
-    with cpu.single_row(loaded), cpu.single_row(usual):
+    with cpu.single_row(loaded):
         assert torch.equal(loaded(idx), plain)
-        assert not changed_layers(usual)
 
 
 def test_single_row_is_undone_also_after_an_error(loaded):
     with pytest.raises(KeyError), cpu.single_row(loaded):
         assert len(changed_layers(loaded)) == 4 * TINY.n_layer
+        assert "head" in vars(loaded)
         raise KeyError
-    assert not changed_layers(loaded)
+    assert not changed_layers(loaded) and "head" not in vars(loaded)
     reader = tokens(loaded, torch.tensor([[1]]), 5)
     next(reader)
     reader.close()  # a reader who has seen enough

@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # A module imports only from lower floors.
 FLOORS = [
     "config precision cpu assets plotting",
-    "tokenizer corpora model optim accounting course.checks course.setup",
+    "tokenizer corpora hub model optim accounting course.checks course.setup",
     "data pretrained sampling checkpoint distributed course.exercises",
     "training evaluation course.widgets course.figures",
     "__main__",

@@ -109,7 +109,7 @@ def test_the_button_draws_what_its_seed_says():
     assert not dial["Generate"].disabled
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning")
 def test_the_playground_takes_a_long_prompt_and_no_prompt():
     text, dial, page, said = dials(sampling_playground(speaker(), get_tokenizer()))
     text.value = "word " * 100  # longer than the context

@@ -1,1 +1,1 @@
-"""The teaching aids of the notebooks: set-up, checks, widgets and figures. The core does not know them."""
+"""Teaching aids of the notebooks: set-up, checks, exercises, widgets, figures."""

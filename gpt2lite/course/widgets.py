@@ -313,4 +313,5 @@ def _growing(model, tokenizer, prompt, generator, cuts):
 def _speech(prompt, continuation):
     """Return, as HTML, what was given in grey and what was drawn in black."""
     given = f'<span style="color:#6e6e6e">{html.escape(prompt)}</span>'
-    return f'<div style="white-space:pre-wrap">{given}{html.escape(continuation)}</div>'
+    style = "white-space:pre-wrap;overflow-wrap:anywhere"
+    return f'<div style="{style}">{given}{html.escape(continuation)}</div>'
