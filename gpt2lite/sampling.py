@@ -146,14 +146,13 @@ def tokens(
     end = idx.size(1) + max_new_tokens
     cache = KVCache(model, idx.size(0), min(end, size)) if use_cache else None
     done = torch.zeros(idx.size(0), dtype=torch.bool, device=idx.device)
-    with evaluating(model), cpu.single_row(model):
+    with evaluating(model), cpu.fast_linear(model):
         for _ in range(max_new_tokens):
-            with cpu.onednn():
-                if cache and idx.size(1) <= size:
-                    x = model.hidden(idx[:, cache.length :], cache)  # the prompt, then one token
-                else:
-                    x = model.hidden(idx[:, -size:])
-                logits = model.head(x[:, -1])  # only the last position predicts something new
+            if cache and idx.size(1) <= size:
+                x = model.hidden(idx[:, cache.length :], cache)  # the prompt, then one token
+            else:
+                x = model.hidden(idx[:, -size:])
+            logits = model.head(x[:, -1])  # only the last position predicts something new
             if temperature == 0:
                 token = logits.argmax(-1)
             else:
