@@ -1,5 +1,4 @@
-"""Put a stand-in for Colab's own module `google.colab` into the environment that runs this, so that
-code which asks for it sees a Colab."""
+"""Put a stand-in for Colab's module `google.colab` into the environment that runs this."""
 
 import sysconfig
 from pathlib import Path

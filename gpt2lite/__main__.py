@@ -1,4 +1,4 @@
-"""The command line: `python -m gpt2lite doctor`, `sample` and `fetch`.
+"""The command line: `python -m gpt2lite doctor`, `sample`, `train` and `fetch`.
 
 Knows how to ask and how to answer in a terminal; the work is done by the modules below.
 """
@@ -6,17 +6,22 @@ Knows how to ask and how to answer in a terminal; the work is done by the module
 import importlib.metadata
 import os
 import platform
+import shlex
 import shutil
 import sys
 import threading
 import urllib.request
+from contextlib import suppress
 from dataclasses import replace
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Literal
 
 from gpt2lite.assets import AssetError, cache_dir
+from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
 from gpt2lite.corpora import CORPORA, corpus_path, fetch_corpus
+from gpt2lite.training import TrainingError
 
 try:
     import tyro
@@ -25,7 +30,7 @@ except ImportError:
 
 OK, LATER, BROKEN = "✓", "○", "✗"
 PROMPT = "Hello World ! I'm LLM"
-REFERENCE_URL = "openai-community/gpt2/resolve/main/config.json"
+REFERENCE_PATH = "openai-community/gpt2/resolve/main/config.json"
 
 
 def _hint(default: str, **options):
@@ -93,10 +98,9 @@ def sample(
         return
     ids = tokenizer.encode_ordinary(prompt)
     idx = torch.tensor([ids], device=device).repeat(num_samples, 1)
-    for number, row in enumerate(
-        sampling.generate(gpt, idx, max_new_tokens, **options).tolist(), 1
-    ):
-        new = row[len(ids) :]
+    rows = sampling.generate(gpt, idx, max_new_tokens, **options).tolist()
+    for number, row in enumerate(rows, 1):
+        new = [i for i in row[len(ids) :] if i < tokenizer.n_vocab]
         new = new[: new.index(END_OF_TEXT)] if END_OF_TEXT in new else new
         print(f"--- {number}\n{prompt}{tokenizer.decode(new)}")
 
@@ -133,6 +137,8 @@ def train(
     from gpt2lite.data import Batches, encode
     from gpt2lite.model import init_default
 
+    if save_every < 1:
+        raise ValueError(f"--save-every must be at least 1, not {save_every}")
     if model not in SIZES:
         raise ValueError(f"{model} is none of the sizes: {', '.join(SIZES)}")
     chosen = precision.pick()
@@ -147,10 +153,13 @@ def train(
     shape = config.batch_size, config.seq_len
     batches = Batches(encode(load_text(text)), *shape, order, config.seed, device=chosen.device)
     run = training.Trainer(gpt, batches, config, chosen)
+    earlier = []
     if save and checkpoint.found(save):
         run.load_state_dict(checkpoint.load(save, chosen.device))
-    command = "python -m gpt2lite " + " ".join(sys.argv[1:])
-    lines = training.Log(log, training.header(run, text, command)) if log else None
+        if log and log.exists():
+            earlier = [r for r in training.read_log(log)[1] if r["step"] < run.done]
+    command = "python -m gpt2lite " + shlex.join(sys.argv[1:])
+    lines = training.Log(log, training.header(run, text, command), earlier) if log else None
     with tqdm(total=config.steps, initial=run.done, unit="step") as bar:
         for record in run:
             bar.update()
@@ -159,7 +168,7 @@ def train(
                 lines.write(record)
             if save and (run.done % save_every == 0 or run.done == config.steps):
                 checkpoint.save(save, run.done, run.state_dict())
-    print(f"loss {record['loss']:.4f} after {run.done} steps")
+    print(f"done: {run.done} steps")
 
 
 def fetch(
@@ -187,13 +196,13 @@ def main(args: list[str] | None = None) -> int:
             tyro.extras.subcommand_cli_from_dict(
                 {"doctor": doctor, "sample": sample, "train": train, "fetch": fetch},
                 prog="python -m gpt2lite",
-                description="GPT-2 from scratch: check this machine, sample text, fetch a corpus.",
+                description="GPT-2 from scratch: check this machine, sample, train, fetch texts.",
                 args=args,
                 config=(tyro.conf.FlagCreatePairsOff,),
             )
             or 0
         )
-    except (AssetError, ValueError) as error:
+    except (AssetError, ResumeError, TrainingError, ValueError, OSError) as error:
         print(f"gpt2lite: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -245,11 +254,11 @@ def _device():
 
 
 def _tokenizer():
-    from gpt2lite.tokenizer import get_tokenizer
-
     try:
+        from gpt2lite.tokenizer import get_tokenizer
+
         yield OK, "tokenizer", f"{get_tokenizer().n_vocab:,} tokens"
-    except AssetError as error:
+    except (AssetError, ImportError) as error:
         yield BROKEN, "tokenizer", str(error)
 
 
@@ -269,12 +278,10 @@ def _hub():
     answers = []
 
     def ask():
-        request = urllib.request.Request(f"{endpoint}/{REFERENCE_URL}", method="HEAD")
-        try:
+        with suppress(OSError, ValueError, HTTPException):
+            request = urllib.request.Request(f"{endpoint}/{REFERENCE_PATH}", method="HEAD")
             with urllib.request.urlopen(request, timeout=2):
                 answers.append(True)
-        except OSError:
-            pass
 
     thread = threading.Thread(target=ask, daemon=True)  # a name lookup has no timeout of its own
     thread.start()
@@ -287,17 +294,14 @@ def _hub():
 
 def _disk():
     folder = cache_dir()
-    while not os.path.exists(folder):
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 1e9
+    finding = f"{free:.1f} GB free at {cache_dir()}"
     if free < 1:
-        yield (
-            BROKEN,
-            "disk",
-            f"{free:.1f} GB free at {cache_dir()}: GPT-2 alone needs 0.6; make room",
-        )
+        yield BROKEN, "disk", f"{finding}: GPT-2 alone needs 0.6; make room"
     else:
-        yield OK, "disk", f"{free:.0f} GB free at {cache_dir()}"
+        yield OK, "disk", finding
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ multiply-add is two operations, matrix products only); the makers' data sheets f
 
 from gpt2lite.config import GPTConfig
 
-# Dense peak of one device: operations a second in the format that training uses, and bytes a
-# second.
+# Dense peaks of one device: operations a second, by number format, and bytes a second.
 PEAKS = {
     "T4": {"fp32": 8.1e12, "fp16": 65e12, "bandwidth": 320e9},
     "A100": {"fp32": 19.5e12, "bf16": 312e12, "bandwidth": 1555e9},

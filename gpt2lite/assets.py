@@ -47,7 +47,14 @@ def cached(path: Path, sha256: str, chunks: Callable[[], Iterable[bytes]], origi
     Raises AssetError, with `origin` in it, if the bytes don't have that sha256 or can't be written.
     """
     if os.path.exists(path):  # unlike Path.exists, False for a folder that may not be entered
-        if (got := sha256_of(path)) != sha256:
+        try:
+            got = sha256_of(path)
+        except OSError as error:
+            raise AssetError(
+                f"cannot read {path} ({error.strerror}): mend that, or set GPT2LITE_CACHE to "
+                "another folder"
+            ) from error
+        if got != sha256:
             raise AssetError(
                 f"{path} was changed or damaged (sha256 {got}, expected {sha256}): "
                 "move it away and try again"
@@ -82,17 +89,11 @@ def cached(path: Path, sha256: str, chunks: Callable[[], Iterable[bytes]], origi
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal. Raises AssetError if it can't be read."""
+    """Return the sha256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise AssetError(
-            f"cannot read {path} ({error.strerror}): mend that, or set GPT2LITE_CACHE to another "
-            "folder"
-        ) from error
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -25,7 +25,7 @@ class GPTConfig:
     def __post_init__(self):
         for name in ("block_size", "vocab_size", "n_layer", "n_head", "n_embd"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
         if self.n_embd % self.n_head:
             raise ValueError(
@@ -63,7 +63,7 @@ class TrainConfig:
     seq_len: int = 32  # T, tokens of one sequence
     accumulation: int = 1  # forward passes whose gradients make one step
     lr: float = 3e-4  # at its highest
-    min_lr: float = 3e-4  # where the cosine ends; equal to lr, the rate is constant
+    min_lr: float | None = None  # where the cosine ends; None is lr: a constant rate
     warmup_steps: int = 0  # linear, from 0
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01  # of matrices; biases and gains have none
@@ -73,11 +73,13 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("steps", "batch_size", "seq_len", "accumulation"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if self.min_lr is None:
+            object.__setattr__(self, "min_lr", self.lr)  # frozen for everybody else
         if not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"min_lr={self.min_lr} must lie between 0 and lr={self.lr}")
-        if not 0 <= self.warmup_steps <= self.steps:
+        if type(self.warmup_steps) is not int or not 0 <= self.warmup_steps <= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps} must lie in 0 to {self.steps}")
-        if self.grad_clip is not None and self.grad_clip <= 0:
+        if self.grad_clip is not None and not self.grad_clip > 0:
             raise ValueError(f"grad_clip must be above 0, not {self.grad_clip}; None clips nothing")

@@ -1,7 +1,7 @@
-"""The places where PyTorch's default is slow on an x86 CPU: same numbers, sooner.
+"""Where PyTorch's default is slow on a CPU: the same products, sooner, equal up to rounding.
 
-The model knows nothing about it: these are contexts around code that stays as it is. Elsewhere than
-on an x86 CPU they do nothing. benchmarks/inference.py measures what they bring.
+The model knows nothing about it. Two contexts for x86 CPUs around code that stays as it is, and a
+setting for the whole process on Linux. benchmarks/inference.py measures what they bring.
 """
 
 import ctypes
@@ -40,31 +40,43 @@ def _onednn_keeps_fp32() -> bool:
     return IS_X86 and known.get("amx_bf16") is False
 
 
-@contextmanager
-def fast_linear(model: nn.Module):
-    """Let the layers and the head of a GPT multiply sooner inside the block; for sampling only.
+class FastLinear:
+    """A context in which the layers and the head of a GPT multiply sooner; for sampling only.
 
     Several rows go to oneDNN. A single row, all that decoding has, reads the weights at the speed
     of memory: PyTorch's matrix product does a third of that for one row, while its operators for
-    other purposes read as fast as can be.
+    other purposes read as fast as can be. Layers that someone else has patched stay as they are.
     """
-    swaps = [(m, "forward", m.weight, m.bias) for m in model.modules() if type(m) is nn.Linear]
-    swaps.append((model, "head", model.wte.weight, None))
-    for owner, name, weight, bias in swaps:
-        if IS_X86 and weight.device.type == "cpu" and weight.is_floating_point():
-            setattr(owner, name, partial(_linear, weight, bias))
-    try:
-        yield
-    finally:
-        for owner, name, *_ in swaps:
-            vars(owner).pop(name, None)  # the class' own again
+
+    def __init__(self, model: nn.Module):
+        places = [
+            (layer, "forward", layer) for layer in model.modules() if type(layer) is nn.Linear
+        ]
+        if (
+            model.head.__module__ == "gpt2lite.model"
+        ):  # a head of another kind is no product with wte
+            places.append((model, "head", model.wte))
+        self.swaps = [
+            (vars(owner), name, partial(_linear, layer))
+            for owner, name, layer in places
+            if IS_X86 and layer.weight.device.type == "cpu" and name not in vars(owner)
+        ]
+
+    def __enter__(self):
+        for attributes, name, faster in self.swaps:
+            attributes[name] = faster
+
+    def __exit__(self, *_):
+        for attributes, name, _ in self.swaps:
+            attributes.pop(name, None)  # the class' own again
 
 
-def _linear(weight, bias, x):
-    """Compute F.linear(x, weight, bias), a single row x in a way of its own."""
+def _linear(layer, x):
+    """Compute F.linear(x, layer.weight, layer.bias), a single row x in a way of its own."""
+    weight, bias = layer.weight, getattr(layer, "bias", None)
     out_features, in_features = weight.shape
     threads = torch.get_num_threads()
-    if x.numel() != in_features:
+    if x.numel() != in_features or x.dtype != weight.dtype:  # dtypes differ under autocast
         with onednn():
             return F.linear(x, weight, bias)
     if weight.t().is_contiguous():  # (in, out), as in GPT-2's files: sum its rows, weighted by x

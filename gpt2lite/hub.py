@@ -28,6 +28,7 @@ def fetch_repository(repository: str, revision: str) -> Path:
     config = _fetch(repository, CONFIG, revision)
     if config is None:
         raise CheckpointError(f"{repository} on the hub has no {CONFIG}")
+    revision = config.parent.name  # its commit: the weights must be of the same, if main moves on
     index = _cached(repository, INDEX, revision)  # there: known to be sharded, also without the hub
     if index is None and _fetch(repository, WEIGHTS, revision) is None:
         index = _fetch(repository, INDEX, revision)  # a large model: an index and its shards
@@ -53,7 +54,7 @@ def _cached(repository, file, revision) -> Path | None:
 
 
 def _fetch(repository, file, revision) -> Path | None:
-    """Return one file of a hub repository, cached or fetched and verified; None if it has none."""
+    """Return a file of a repository, cached or fetched, weights verified; None if it has none."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -127,7 +128,7 @@ def _open(file):
 
     try:
         with safe_open(file, "pt") as f:
-            yield from ((name, f.get_tensor(name)) for name in f.keys())  # noqa: SIM118
+            yield from ((name, f.get_tensor(name)) for name in f.keys())
     except SafetensorError as e:
         raise CheckpointError(f"{file} can't be read: {_what_is_cut_off(file) or e}") from e
 

@@ -26,9 +26,7 @@ COLORS = {
     "baseline": "#000000",
 }
 INCHES = {"wide": (7, 2.8), "curve": (7, 2.6), "square": (3.6, 3.6)}
-DPI = (
-    160  # stored pixels an inch; a page shows 100 of them, so that text stays sharp on fine screens
-)
+DPI = 160  # stored pixels an inch; a page shows 100, so that text is sharp on fine screens
 
 # matplotlib's Blues begin at a light blue; here 0 is white, so that a masked weight is no mark.
 BLUES = LinearSegmentedColormap.from_list(

@@ -1,5 +1,4 @@
-"""Which device, and which number format on it: decided once, by the hardware, with the reason in
-words.
+"""Device and number format, decided once by the hardware, with the reason in words.
 
 Knows nothing about models. Sources: NVIDIA's compute capabilities (7.5 is the T4, 8.0 the A100, the
 first with bf16 units); `torch.cuda.is_bf16_supported()` is not asked, since it says yes on a T4,

@@ -46,7 +46,9 @@ def from_pretrained(name, dtype: torch.dtype = torch.float32) -> GPT:
         memory, not copied.
     Raises CheckpointError, naming what is missing, extra, misshapen, truncated or out of reach.
     """
-    folder = Path(name) if Path(name).is_dir() else _fetch(str(name))
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise TypeError(f"dtype must be a float format such as torch.float16, not {dtype!r}")
+    folder = Path(name) if str(name) and Path(name).is_dir() else _fetch(str(name))
     config = _read_config(folder / CONFIG)
     with torch.device("meta"), _NoInit():  # shapes without memory: all weights come from the file
         model = GPT(config)
@@ -74,6 +76,8 @@ def save_pretrained(model: GPT, folder) -> None:
         partial[CONFIG].write_text(json.dumps(_hf_config(model), indent=2) + "\n")
         for name, file in partial.items():
             os.replace(file, folder / name)
+    except PermissionError as e:  # Windows doesn't replace a file that a model is mapped from
+        raise CheckpointError(f"can't write into {folder} ({e}): save to another folder") from e
     finally:
         for file in partial.values():
             file.unlink(missing_ok=True)
@@ -84,7 +88,7 @@ GPT.save_pretrained = save_pretrained
 
 
 class _NoInit(TorchFunctionMode):
-    """Skip the functions of torch.nn.init: random numbers that a file replaces at once."""
+    """Skip torch.nn.init: its first call on the meta device imports for over a second."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         if getattr(func, "__module__", None) == "torch.nn.init":
@@ -165,8 +169,10 @@ def _check_names_and_shapes(model, weights, folder):
 
 
 def _fetch(name: str) -> Path:
+    if name and Path(name).is_file():
+        raise CheckpointError(f"{name} is a file: name the directory that it is in")
     repository, revision = RELEASED.get(name, (name, "main"))
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository) or name.startswith("."):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
         raise CheckpointError(
             f"{name!r} is neither a directory here nor one of {', '.join(RELEASED)} nor a "
             "repository on the hub, written owner/name"

@@ -40,7 +40,7 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
 
 
 def _check_options(temperature, top_k, top_p):
-    if temperature < 0:
+    if not temperature >= 0:  # nan too
         raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")
     if top_k is not None and top_k < 1:
         raise ValueError(f"top_k must be at least 1, not {top_k}; None keeps every token")
@@ -84,12 +84,14 @@ class KVCache:
 @contextmanager
 def evaluating(model):
     """Switch dropout off inside the block, and back to what it was after it."""
-    was_training = model.training
+    if not model.training:
+        yield
+        return
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        model.train()
 
 
 def generate(model, idx, max_new_tokens, **options):
@@ -111,7 +113,9 @@ def stream(model, tokenizer, prompt: str, max_new_tokens, **options) -> Iterator
     for token in tokens(model, idx, max_new_tokens, **options):
         if token.item() == options.get("stop"):
             break
-        if piece := utf8.decode(tokenizer.decode_single_token_bytes(token.item())):
+        known = token.item() < tokenizer.n_vocab  # a padded vocabulary has ids without a text
+        text = tokenizer.decode_single_token_bytes(token.item()) if known else "�".encode()
+        if piece := utf8.decode(text):
             yield piece
     if rest := utf8.decode(b"", final=True):
         yield rest
@@ -146,29 +150,32 @@ def tokens(
     end = idx.size(1) + max_new_tokens
     cache = KVCache(model, idx.size(0), min(end, size)) if use_cache else None
     done = torch.zeros(idx.size(0), dtype=torch.bool, device=idx.device)
-    with evaluating(model), cpu.fast_linear(model):
-        for _ in range(max_new_tokens):
+    fast = cpu.FastLinear(model)
+    for _ in range(max_new_tokens):
+        with evaluating(model), fast:  # not around the yield: that is the caller's code
             if cache and idx.size(1) <= size:
                 x = model.hidden(idx[:, cache.length :], cache)  # the prompt, then one token
             else:
                 x = model.hidden(idx[:, -size:])
             logits = model.head(x[:, -1])  # only the last position predicts something new
-            if temperature == 0:
-                token = logits.argmax(-1)
-            else:
-                p = probabilities(logits, temperature, top_k, top_p)
-                token = torch.multinomial(p, 1, generator=generator)[:, 0]
-            if stop is not None:
-                token = token.masked_fill(done, stop)
-                done = done | (token == stop)
-            yield token
-            if stop is not None and done.all():
-                return
-            idx = torch.cat([idx, token[:, None]], dim=1)
+        if temperature == 0:
+            token = logits.argmax(-1)
+        else:
+            p = probabilities(logits, temperature, top_k, top_p)
+            token = torch.multinomial(p, 1, generator=generator)[:, 0]
+        if stop is not None:
+            token = token.masked_fill(done, stop)
+            done = done | (token == stop)
+        yield token
+        if stop is not None and done.all():
+            return
+        idx = torch.cat([idx, token[:, None]], dim=1)
 
 
 def _check_prompt(model, idx, max_new_tokens, overflow):
     size, vocab = model.config.block_size, model.config.vocab_size
+    if not isinstance(max_new_tokens, int) or max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens must be 0, 1, 2, ..., not {max_new_tokens!r}")
     if idx.dim() != 2 or idx.numel() == 0:
         raise ValueError(
             f"the prompt must be token ids of shape (B, T), T at least 1, not {tuple(idx.shape)}; "
@@ -186,5 +193,5 @@ def _check_prompt(model, idx, max_new_tokens, overflow):
         if overflow == "refuse":
             raise ValueError(f'{what}: shorten the prompt, ask for fewer, or pass overflow="slide"')
         warnings.warn(
-            f"{what}: the oldest will be forgotten, and each token costs a window", stacklevel=3
+            f"{what}: the oldest will be forgotten, and each token costs a window", stacklevel=2
         )

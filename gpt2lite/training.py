@@ -30,8 +30,8 @@ class TrainingError(RuntimeError):
 class Trainer:
     """A run: the model, its optimizer and scaler, the batches, and how many steps are done.
 
-    Iterate over it for a record per step, until config.steps are done. Leaving the loop, or
-    interrupting it within a step, loses nothing: iterate again to go on.
+    Iterate over it for a record per step, until config.steps are done. Leaving the loop loses
+    nothing: iterate again to go on. A step that was interrupted is done again.
     """
 
     def __init__(self, model, batches, config: TrainConfig, precision: Precision | None = None):
@@ -59,7 +59,8 @@ class Trainer:
         on a GPU so far, else 0). Raises TrainingError if the loss is no number or a GPU's memory is
         too small.
         """
-        start, before = time.perf_counter(), self.batches.state_dict()
+        start = time.perf_counter()
+        before = self.batches.state_dict(), torch.get_rng_state()
         c, lr = self.config, learning_rate(self.done, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -80,7 +81,8 @@ class Trainer:
                 "batch_size and double accumulation, which gives the same gradient"
             ) from error
         except KeyboardInterrupt:  # the step didn't happen: its batches are read again
-            self.batches.load_state_dict(before)
+            self.batches.load_state_dict(before[0])
+            torch.set_rng_state(before[1])
             scale_so_far = self.scaler.state_dict()
             self.scaler = self._new_scaler()  # the old one remembers that it has unscaled
             self.scaler.load_state_dict(scale_so_far)
@@ -153,7 +155,17 @@ class Trainer:
         return state
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from where `state_dict` was taken, as if the run had never stopped."""
+        """Go on from where `state_dict` was taken, as if the run had never stopped.
+
+        Raises TrainingError if that run had other settings; only `steps` may differ.
+        """
+        saved, now = dict(state["config"]), asdict(self.config)
+        for name in now.keys() - {"steps"}:
+            if saved[name] != now[name]:
+                raise TrainingError(
+                    f"the checkpoint was made with {name}={saved[name]}, not {now[name]}: go on "
+                    "with the same settings, or start a new run in another folder"
+                )
         self.done, self.skipped = state["done"], state["skipped"]
         for name in ("model", "optimizer", "scaler", "batches"):
             getattr(self, name).load_state_dict(state[name])
@@ -180,11 +192,12 @@ def header(trainer: Trainer, data: str, command: str) -> dict:
 
 
 class Log:
-    """A JSONL file: the header, then a line per record, each on disk when `write` returns."""
+    """A JSONL file: the header, then a line per record, beginning with those of an earlier part."""
 
-    def __init__(self, path, header: dict):
-        self.file = open(Path(path), "w", encoding="utf-8")  # noqa: SIM115
-        self.write(header)
+    def __init__(self, path, header: dict, earlier: list[dict] = ()):
+        self.file = open(path, "w", encoding="utf-8")
+        for line in (header, *earlier):
+            self.write(line)
 
     def write(self, record: dict) -> None:
         """Append one line."""

@@ -158,14 +158,21 @@ def double(x):
         (lambda x: None, "○ not attempted"),
         (lambda x: 3 * x, "✗ three is too many"),
         (lambda x: x**2, "✗ that is the square"),
-        (lambda x: 2 * x + 1, "✗ not yet: for (1,) you return 3, expected 2"),
-        (lambda x: None if x == 0 else 2 * x, "✗ not yet: for (0,) you return None, expected 0"),
+        (lambda x: 2 * x + 1, "✗ not yet: for 1 you return 3, expected 2 (+1)"),
+        (lambda x: 2 * x - 1000, "✗ not yet: for 1 you return -998, expected 2 (-1,000)"),
+        (lambda x: None if x == 0 else 2 * x, "✗ not yet: for 0 you return None, expected 0"),
         (lambda x: x // 0, "✗ your function raised ZeroDivisionError"),
         (lambda: 2, "✗ your function raised TypeError"),
     ],
 )
 def test_an_exercise_gives_its_verdict_in_one_line(answer, line, capsys):
     assert verdict(answer, DOUBLE, capsys).startswith(line)
+
+
+def test_a_case_is_shown_as_it_would_be_typed(capsys):
+    task = Exercise(lambda a, b: [a, b], ((1, "x"),), ())
+    line = verdict(lambda a, b: [b, a], task, capsys)
+    assert line == "✗ not yet: for 1, 'x' you return ['x', 1], expected [1, 'x']"
 
 
 def mask_in_place(scores):

@@ -25,60 +25,85 @@ def changed_layers(model):
 
 @torch.no_grad()
 @pytest.mark.parametrize("threads", [1, 2, 3, 5, 64])
-def test_fast_linear_computes_the_same(loaded, threads, monkeypatch):
+def test_fast_computes_the_same(loaded, threads, monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     idx, calls, bag = torch.tensor([[3]]), [], F.embedding_bag
     monkeypatch.setattr(F, "embedding_bag", lambda *a, **k: calls.append(1) or bag(*a, **k))
     plain = loaded(idx)
     assert not calls
-    with cpu.fast_linear(loaded):
+    with cpu.FastLinear(loaded):
         fast = loaded(idx)
     assert (fast - plain).abs().max() <= 1e-5
     assert len(calls) == 4 * TINY.n_layer, "not every matrix took the fast way"
 
 
 @torch.no_grad()
-def test_fast_linear_loses_no_accuracy_in_bf16(loaded):
+def test_fast_loses_no_accuracy_in_bf16(loaded):
     idx, exact = torch.tensor([[3]]), loaded(torch.tensor([[3]]))
     loaded.bfloat16()
     plain = (loaded(idx) - exact).abs().max()
-    with cpu.fast_linear(loaded):
+    with cpu.FastLinear(loaded):
         fast = (loaded(idx) - exact).abs().max()
     assert fast <= 2 * plain, f"bf16 is {plain:.1e} from fp32, the fast way {fast:.1e}"
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_fast_linear_computes_the_same_in_the_usual_layout(threads, monkeypatch):
+def test_fast_computes_the_same_in_the_usual_layout(threads, monkeypatch):
     monkeypatch.setattr(cpu, "IS_X86", True)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     model, idx, calls, bmm = tiny_gpt(), torch.tensor([[3]]), [], torch.bmm
     monkeypatch.setattr(torch, "bmm", lambda *a: calls.append(1) or bmm(*a))
     plain = model(idx)
-    with cpu.fast_linear(model):
+    with cpu.FastLinear(model):
         fast = model(idx)
     assert (fast - plain).abs().max() <= 1e-5
     assert len(calls) == 4 * TINY.n_layer + 1, "not every matrix took the fast way"
 
 
 @torch.no_grad()
-def test_fast_linear_computes_the_same_for_several_rows(loaded):
+def test_fast_computes_the_same_for_several_rows(loaded):
     idx = random_ids(TINY, 2, 5)
     plain = loaded(idx)
-    with cpu.fast_linear(loaded):
+    with cpu.FastLinear(loaded):
         assert (loaded(idx) - plain).abs().max() <= 1e-5
 
 
-def test_fast_linear_is_undone_also_after_an_error(loaded):
-    with pytest.raises(KeyError), cpu.fast_linear(loaded):
+def test_fast_is_undone_also_after_an_error(loaded):
+    with pytest.raises(KeyError), cpu.FastLinear(loaded):
         assert len(changed_layers(loaded)) == 4 * TINY.n_layer
         assert "head" in vars(loaded)
         raise KeyError
     assert not changed_layers(loaded) and "head" not in vars(loaded)
-    reader = tokens(loaded, torch.tensor([[1]]), 5)
-    next(reader)
-    reader.close()  # a reader who has seen enough
-    assert not changed_layers(loaded)
+    next(tokens(loaded, torch.tensor([[1]]), 5))
+    assert not changed_layers(loaded), "between two tokens the model is the caller's"
+
+
+@torch.no_grad()
+def test_what_someone_else_patched_stays_as_it_is(loaded):
+    layer, idx = loaded.h[0].mlp.c_fc, torch.tensor([[3]])
+    layer.forward = lambda x: F.linear(x, 2 * layer.weight)
+    plain = loaded(idx)
+    with cpu.FastLinear(loaded):
+        assert (loaded(idx) - plain).abs().max() <= 1e-5
+    assert "forward" in vars(layer), "the reader's own patch is gone"
+
+
+@torch.no_grad()
+def test_a_head_of_another_kind_is_used(loaded):
+    class Untied(GPT):
+        def head(self, x):
+            return -super().head(x)
+
+    other = Untied(TINY).eval()
+    other.load_state_dict(loaded.state_dict())
+    idx = torch.tensor([[3]])
+    assert generate(other, idx, 1, temperature=0)[0, -1] == loaded(idx)[0, -1].argmin()
+
+
+def test_a_loaded_model_generates_under_autocast(loaded):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert generate(loaded, torch.tensor([[1, 2]]), 3).shape == (1, 5)
 
 
 def test_a_loaded_model_generates_what_its_copy_in_the_usual_layout_does(loaded):

@@ -551,6 +551,31 @@ def test_a_damaged_file_is_refused_and_not_kept(hub, folder):
     assert "wpe" in hub.load("someone/damaged"), "a second call does not heal it"
 
 
+def test_config_and_weights_are_of_one_commit_also_when_main_moves(hub, folder):
+    hub.offer("someone/moving", folder)
+    assert "wpe" in hub.load("someone/moving")
+    (snapshot,) = (hub.cache / "models--someone--moving" / "snapshots").iterdir()
+    (snapshot / WEIGHTS).unlink()  # as if only the config had been fetched before main moved on
+    hub.requests.clear()
+    hub.load("someone/moving")
+    asked = [r for r in hub.requests if WEIGHTS in str(r)]
+    assert asked and all(snapshot.name in str(r) for r in asked), "the weights of another commit"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/..", "a/b/c", "no such folder"])
+def test_a_name_that_is_none_is_refused(name, tmp_path, monkeypatch, folder):
+    monkeypatch.chdir(folder)  # an empty name is not the folder that one happens to be in
+    with pytest.raises(CheckpointError, match="neither a directory|holds neither|is no GPT-2"):
+        GPT.from_pretrained(name)
+
+
+def test_a_file_and_a_format_that_is_none_are_refused(folder):
+    with pytest.raises(CheckpointError, match="is a file: name the directory"):
+        GPT.from_pretrained(folder / WEIGHTS)
+    with pytest.raises(TypeError, match="torch.float16, not 'float16'"):
+        GPT.from_pretrained(folder, dtype="float16")
+
+
 def test_an_unknown_repository_is_named(hub):
     assert "no public repository no/body: check the spelling" in hub.load("no/body")["error"]
 

@@ -78,6 +78,14 @@ def test_environment_has_the_packages_of_pyproject():
     assert listed == wanted, "environment.yml and pyproject.toml list different packages"
 
 
+def test_readme_has_a_line_for_each_file():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(?:gpt2lite/)?([\w/]+\.py)`", readme))
+    here = {path.relative_to(PACKAGE).as_posix() for path in modules().values()}
+    here = {name.removeprefix("course/") for name in here}
+    assert here <= named, f"README.md has no line for {here - named}"
+
+
 def test_every_listed_package_is_pinned():
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["train"]]

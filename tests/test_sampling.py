@@ -3,8 +3,6 @@
 Nothing here compares with a stored sample: random draws differ between machines, properties do not.
 """
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from helpers import TINY, random_ids, tiny_gpt
@@ -212,6 +210,7 @@ def never(*args):
         (torch.tensor([[1, 2]]), {"overflow": "drop"}, '"refuse" or "slide", not \'drop\''),
         (torch.tensor([[1] * 9]), {}, r'9 \+ 4 tokens pass the context of 12: .*overflow="slide"'),
         (torch.tensor([[1]]), {"temperature": -1}, "temperature"),
+        (torch.tensor([[1]]), {"temperature": float("nan")}, "temperature"),
         (torch.tensor([[1]]), {"top_k": 0}, "top_k"),
         (torch.tensor([[1]]), {"top_p": 2}, "top_p"),
     ],
@@ -221,6 +220,12 @@ def test_refused_before_any_work(monkeypatch, idx, options, message):
     monkeypatch.setattr(model, "hidden", never)
     with pytest.raises(ValueError, match=message):
         generate(model, idx, 4, **options)
+
+
+@pytest.mark.parametrize("n", [-1, 2.0, None])
+def test_a_meaningless_number_of_tokens_is_refused(n):
+    with pytest.raises(ValueError, match="max_new_tokens must be 0, 1, 2"):
+        generate(tiny_gpt(), torch.tensor([[1]]), n)
 
 
 def test_a_sliding_window_says_so_once():
@@ -245,6 +250,18 @@ def test_the_mode_is_restored_and_dropout_is_off_meanwhile(training):
     assert model.training == training
 
 
+def test_two_streams_of_one_model_do_not_disturb_each_other():
+    model = tiny_gpt(dropout=0.5).train()
+    alone = generate(model, torch.tensor([[1]]), 6, temperature=0)
+    first = tokens(model, torch.tensor([[1]]), 2, temperature=0)
+    second = tokens(model, torch.tensor([[1]]), 6, temperature=0)
+    made = [next(first), next(second)]
+    assert model.training, "between two tokens the model is the caller's"
+    list(first)
+    assert torch.equal(torch.stack([made[1], *second], 1), alone[:, 1:])
+    assert model.training
+
+
 def test_gradients_are_off_inside_and_untouched_outside():
     reader = tokens(tiny_gpt(), torch.tensor([[1]]), 3)
     assert not next(reader).requires_grad and torch.is_grad_enabled()
@@ -267,7 +284,7 @@ class Scripted(torch.nn.Module):
 
     def __init__(self, script):
         super().__init__()
-        self.wte = SimpleNamespace(weight=torch.zeros(1, dtype=torch.long))  # no matrix
+        self.wte = torch.nn.Embedding(1, 1)
         self.script = iter(script)
 
     def hidden(self, idx, cache=None):
@@ -292,6 +309,14 @@ def test_a_character_of_several_tokens_comes_whole():
 
 def test_a_character_that_never_ends_is_marked_once():
     assert "".join(pieces(ids_of_single_bytes("a🙂")[:-1])) == "a\ufffd"
+
+
+def test_an_id_beyond_the_vocabulary_has_no_text():
+    script = [*ids_of_single_bytes("a"), 50_300, *ids_of_single_bytes("b")]
+    model = Scripted(script)
+    model.head = lambda x: torch.nn.functional.one_hot(torch.tensor([next(model.script)]), 50304)
+    out = stream(model, get_tokenizer(), "Hi", 3, temperature=0, use_cache=False)
+    assert "".join(out) == "a\ufffdb"
 
 
 def test_the_stop_token_ends_the_stream_and_is_not_text():

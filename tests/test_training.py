@@ -93,7 +93,7 @@ def test_the_rate_warms_up_and_falls_to_its_end():
     assert rates[0] == pytest.approx(0.1) and max(rates) == rates[9] == rates[10] == 1.0
     assert rates[55] == pytest.approx(0.55), "half way, a cosine is half way down"
     assert rates[100] == pytest.approx(0.1)
-    assert learning_rate(7, TrainConfig()) == TrainConfig().lr, "by default the rate is constant"
+    assert learning_rate(500, TrainConfig(lr=1e-4)) == 1e-4, "by default the rate is constant"
 
 
 def test_training_learns_one_batch_by_heart_and_its_record_says_so():
@@ -135,8 +135,15 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path):
         assert torch.equal(p, q)
 
 
+def test_a_run_goes_on_with_its_own_settings_only():
+    state = trainer().state_dict()
+    trainer(steps=99).load_state_dict(state)
+    with pytest.raises(training.TrainingError, match="weight_decay=0.01, not 0.5"):
+        trainer(weight_decay=0.5).load_state_dict(state)
+
+
 def test_an_interrupted_step_did_not_happen():
-    expected, run = list(trainer(dropout=0.0)), trainer(dropout=0.0)
+    expected, run = list(trainer()), trainer()  # with dropout: its random numbers count too
     iterator, losses = iter(run), []
     losses += [next(iterator)["loss"] for _ in range(2)]
 

@@ -1,5 +1,4 @@
-"""The checks of the notebooks: one printed line if a claim holds, an error that names the likely
-mistake if not.
+"""The notebooks' checks: one printed line if a claim holds, an error naming the mistake if not.
 
 Knows nothing about any one notebook. A check that can't fail is worth nothing, so each is itself
 tested with wrong answers (tests/test_checks.py).
@@ -49,7 +48,9 @@ def close(a: torch.Tensor, b: torch.Tensor, claim: str, atol: float = 1e-5) -> N
     """Check that two tensors agree to `atol`, the gap of rounding; print the largest difference."""
     if a.shape != b.shape:
         raise AssertionError(f"not comparable: shapes {tuple(a.shape)} and {tuple(b.shape)}")
-    gap = (a.detach().double().cpu() - b.detach().double().cpu()).abs().max().item()
+    a, b = a.detach().double().cpu(), b.detach().double().cpu()
+    gaps = torch.where(a == b, 0.0, (a - b).abs())  # so that two infinities agree
+    gap = gaps.max().item() if gaps.numel() else 0.0
     if not gap <= atol:  # so that nan fails too
         raise AssertionError(
             f"not so: {claim}. The largest difference is {gap:.1e}, rounding explains {atol:.0e}"
@@ -59,25 +60,27 @@ def close(a: torch.Tensor, b: torch.Tensor, claim: str, atol: float = 1e-5) -> N
 
 def equal(a, b, claim: str) -> None:
     """Check that two values (tensors: bit for bit) are the same."""
-    same = torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+    tensors = isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor)
+    same = torch.equal(a, b) if tensors else type(a) is type(b) and a == b
     if not same:
         raise AssertionError(f"not so: {claim}. Got {_brief(a)}, expected {_brief(b)}")
     ok(claim)
 
 
-def _brief(x):
-    text = " ".join(repr(x).split())
+def _brief(*values):
+    text = " ".join(", ".join(map(repr, values)).split())
     return text if len(text) < 80 else text[:77] + "..."
 
 
 def same_module(mine: type, theirs: type, config, *inputs: torch.Tensor) -> None:
     """Check that the class built in a notebook is the package's: same parameters, same output bit
     for bit."""
-    torch.manual_seed(0)
-    reference = theirs(config).eval()
-    for p in reference.parameters():  # biases and gains too, or a forgotten one would not show
-        torch.nn.init.normal_(p, std=0.5 if p.dim() == 1 else 0.02)
-    built = mine(config).eval()
+    with torch.random.fork_rng():  # the reader's own random numbers go on as if nothing was
+        torch.manual_seed(0)
+        reference = theirs(config).eval()
+        for p in reference.parameters():  # biases and gains too, or a forgotten one would not show
+            torch.nn.init.normal_(p, std=0.5 if p.dim() == 1 else 0.02)
+        built = mine(config).eval()
     try:
         built.load_state_dict(reference.state_dict())
     except RuntimeError as e:
@@ -146,4 +149,5 @@ def _same(a, b) -> bool:
 def _first_difference(answer, task) -> str:
     tries = ((case, _try(answer, case), _try(task.solution, case)) for case in task.cases)
     case, got, expected = next(t for t in tries if not _same(*t[1:]))
-    return f"for {_brief(case)} you return {_brief(got)}, expected {_brief(expected)}"
+    off = f" ({got - expected:+,})" if type(got) is type(expected) is int else ""
+    return f"for {_brief(*case)} you return {_brief(got)}, expected {_brief(expected)}{off}"

@@ -1,5 +1,4 @@
-"""The exercises of the notebooks: solutions, cases, and the wrong answers that readers give, each
-with what to tell them.
+"""The notebooks' exercises: solutions, cases, and known wrong answers with what to say to each.
 
 Names are NN_what, NN the notebook. tests/test_exercises.py holds every entry to this: the solution
 passes, and each wrong answer is rejected with its own sentence.
@@ -25,6 +24,10 @@ def _parameters(config, tied=True, positions=True, biases=True, final=True):
     return embeddings + config.n_layer * layer + final * 2 * C
 
 
+def _matrix(config):
+    return config.n_embd**2 + config.n_embd  # C → C, with its bias
+
+
 EXERCISES["01_parameters"] = Exercise(
     solution=_parameters,
     cases=tuple((config,) for config in SIZES.values()),
@@ -45,6 +48,18 @@ EXERCISES["01_parameters"] = Exercise(
             lambda config: _parameters(config, final=False),
             "ln_f is missing: one more LayerNorm after the last block, a gain and a bias of C each",
         ),
+        (
+            lambda config: _parameters(config) - config.n_layer * _matrix(config),
+            "one C → C matrix with its bias is missing in attention: c_proj",
+        ),
+        (
+            lambda config: _parameters(config) - 2 * config.n_layer * _matrix(config),
+            "c_attn makes q, k and v: it is C → 3C",
+        ),
+        (
+            lambda config: _parameters(config) - (2 * config.n_layer + 1) * config.n_embd,
+            "a LayerNorm has a gain and a bias: 2C, not C",
+        ),
     ),
 )
 
@@ -64,6 +79,11 @@ def _attend(q, k, v, scale=lambda D: D**-0.5, mask=True, ahead=0, dim=-1):
 def _masked_too_late(q, k, v):
     T, D = q.shape
     return (q @ k.T / D**0.5).softmax(-1).tril() @ v
+
+
+def _zero_for_the_future(q, k, v):
+    T, D = q.shape
+    return (q @ k.T / D**0.5).tril().softmax(-1) @ v
 
 
 def _qkv(T, D, seed):
@@ -91,12 +111,24 @@ EXERCISES["01_attend"] = Exercise(
             "a token sees one step of its future: the mask is tril(), not tril(1)",
         ),
         (
+            lambda q, k, v: _attend(q, k, v, ahead=-1),
+            "a token may read itself too: the future starts above the diagonal, triu(1)",
+        ),
+        (
+            _zero_for_the_future,
+            "the future's scores are 0, and exp(0) is 1: set them to -inf",
+        ),
+        (
             _masked_too_late,
             "the mask comes after the softmax, so the rows no longer sum to 1: mask the scores",
         ),
         (
             lambda q, k, v: _attend(q, k, v, dim=0),
             "the softmax runs over the readers: each row must sum to 1, so use dim=-1",
+        ),
+        (
+            lambda q, k, v: _attend(q, k, torch.eye(len(q))),
+            "these are the weights: gather with them, weights @ v",
         ),
     ),
 )
@@ -215,6 +247,11 @@ def _top_p_without_places(p, share):
     return _top_p(p, share).sort(descending=True).values
 
 
+def _top_p_by_threshold(p, share):
+    kept = torch.where(p >= share, p, 0.0)
+    return kept / kept.sum()
+
+
 EXERCISES["02_top_p"] = Exercise(
     _top_p,
     cases=tuple(
@@ -244,6 +281,15 @@ EXERCISES["02_top_p"] = Exercise(
         (
             _top_p_unsorted,
             "top-p keeps the likeliest tokens: sort downwards before you sum up",
+        ),
+        (
+            _top_p_by_threshold,
+            "share is not a threshold for one token: it is what the kept tokens hold together",
+        ),
+        (
+            lambda p, share: _top_p_without_crossing(p, share).sign() * p,
+            "two things: the token that crosses the share stays, and the kept ones must sum to 1 "
+            "again",
         ),
     ),
 )

@@ -347,14 +347,14 @@ def conv1d_transpose(config=SIZES["gpt2"]):
     page.text(1.75, 0.99, f"out {out:,}", "c")
     page.text(1.75, 2.55, "y = x W + b", "c", size=9)
     page.line((3.05, 1.42), (4.15, 1.42), width=1.6)
-    page.text(3.6, 1.27, ".T", "c", size=10, mono=True)
+    page.text(3.6, 1.27, "A = Wᵀ", "c", size=10)
     page.text(3.6, 1.6, "input 0, marked", "c", "#9c3f73")
     page.title(5.4, 0.25, "nn.Linear, in the model", "c")
     page.rect(5.13, 0.62, 0.55, 1.65, ATTENTION)
     page.rect(5.13, 0.62, 0.09, 1.65, PURPLE)
     page.text(5.03, 1.42, f"out\n{out:,}", "r")
     page.text(5.4, 0.49, f"in {C:,}", "c")
-    page.text(5.4, 2.55, "y = x Wᵀ + b", "c", size=9)
+    page.text(5.4, 2.55, "y = x Aᵀ + b", "c", size=9)
     return page.fig
 
 
@@ -509,7 +509,6 @@ def sizes(B, T):
         "MLP": (("mlp.c_fc", "mlp.c_proj"), COLORS["validation"], ".."),
     }
     shades = {"weights": 1, "gradients": 0.72, "adamw": 0.46, "activations": 0.2}
-    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # no line through a number
     fig, (left, right) = figure("wide", ncols=2)
     totals, peaks, limit = {}, {}, T4_BYTES / 2**30
     right.axvline(limit, color=COLORS["validation"], linestyle="--", zorder=0.5)
@@ -530,10 +529,11 @@ def sizes(B, T):
             right.barh(y, n, 0.6, x, color=face, label=part if y == 0 else None)
             x += n
         peaks[name] = x
-        right.text(x + 0.9, y, f"{x:.1f} GiB", va="center", bbox=paper)
+        # Right of the line too, or it would run through the number
+        right.text(max(x, limit) + 0.9, y, f"{x:.1f} GiB", va="center")
     inside = sum(peak <= limit for peak in peaks.values())
     left.set(title="The MLPs are the largest part", xlabel="parameters (millions)", xlim=(0, 2000))
-    right.set(title=f"Training: {inside} of {len(peaks)} fit on a T4", xlim=(0, 1.25 * x))
+    right.set(title=f"Counted: {inside} of {len(peaks)} stay below a T4", xlim=(0, 1.25 * x))
     right.set_xlabel(f"memory (GiB), fp32, B = {B}, T = {T:,}")
     for ax in (left, right):
         ax.set_yticks(range(len(published)), published if ax is left else [""] * len(published))
