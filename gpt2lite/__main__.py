@@ -57,6 +57,7 @@ def sample(
     top_k: Annotated[int | None, _hint("all", metavar="INT")] = None,
     top_p: Annotated[float | None, _hint("all", metavar="FLOAT")] = None,
     num_samples: int = 1,
+    overflow: Literal["refuse", "slide"] = "refuse",
     seed: int = 1337,
 ) -> None:
     """Continue a prompt with GPT-2's weights, or with your own.
@@ -69,6 +70,7 @@ def sample(
         top_k: Draw from this many likeliest tokens only.
         top_p: Draw from the fewest tokens that hold this much probability only.
         num_samples: How many continuations; a single one is printed while it is made.
+        overflow: What to do past the model's context: refuse, or slide and forget the oldest.
         seed: The same seed gives the same text.
     """
     if num_samples < 1:
@@ -87,6 +89,7 @@ def sample(
         "top_k": top_k,
         "top_p": top_p,
         "stop": END_OF_TEXT,
+        "overflow": overflow,
         "generator": torch.Generator(device).manual_seed(seed),
     }
     if num_samples == 1:

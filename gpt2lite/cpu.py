@@ -49,12 +49,9 @@ class FastLinear:
     """
 
     def __init__(self, model: nn.Module):
-        places = [
-            (layer, "forward", layer) for layer in model.modules() if type(layer) is nn.Linear
-        ]
-        if (
-            model.head.__module__ == "gpt2lite.model"
-        ):  # a head of another kind is no product with wte
+        linears = [module for module in model.modules() if type(module) is nn.Linear]
+        places = [(layer, "forward", layer) for layer in linears]
+        if model.head.__module__ == "gpt2lite.model":  # not a head that someone else defined
             places.append((model, "head", model.wte))
         self.swaps = [
             (vars(owner), name, partial(_linear, layer))

@@ -3,7 +3,8 @@ import importlib.metadata
 
 import pytest
 
-from gpt2lite import GPT, GPTConfig, __main__, corpora
+from gpt2lite import GPT, SIZES, GPTConfig, __main__, corpora
+from gpt2lite.training import read_log
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +91,19 @@ def test_ctrl_c_ends_cleanly(capsys, monkeypatch):
     monkeypatch.setattr(__main__, "fetch_corpus", interrupted)
     assert __main__.main(["fetch"]) == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_train_goes_on_where_it_stopped_and_keeps_its_log(tmp_path, monkeypatch, capsys):
+    tiny = GPTConfig(block_size=8, n_layer=1, n_head=1, n_embd=8)
+    monkeypatch.setitem(SIZES, "lite", tiny)
+    (tmp_path / "my.txt").write_text("To be, or not to be, that is the question. " * 9)
+    options = ["--model", "lite", "--text", str(tmp_path / "my.txt"), "--seq-len", "8"]
+    options += ["--log", str(tmp_path / "run.jsonl"), "--save", str(tmp_path / "run")]
+    for steps in ("2", "4", "4"):
+        assert __main__.main(["train", *options, "--steps", steps]) == 0
+    head, records = read_log(tmp_path / "run.jsonl")
+    assert [r["step"] for r in records] == [0, 1, 2, 3] and head["training"]["steps"] == 4
+    assert __main__.main(["train", *options, "--steps", "5", "--lr", "0.5"]) == 1
+    assert "made with lr=0.0003, not 0.5" in capsys.readouterr().err
+    assert __main__.main(["train", *options[:-2], "--batch-size", "999"]) == 1
+    assert "too few" in capsys.readouterr().err
