@@ -11,6 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = re.compile(r'^Repository = "https://github\.com/([\w.-]+/[\w.-]+)"$', re.M)
+# README.md's line for as long as nobody has set it
+UNSET = re.compile(r"^\*No owner has set this repository's address yet.*\n\n", re.M)
 
 
 def repository() -> str:
@@ -36,6 +38,7 @@ def main(new: str) -> None:
         except UnicodeDecodeError:
             continue  # a picture
         replaced = re.sub(rf"(?<=/){re.escape(old)}(?![\w-])", new, text)
+        replaced = UNSET.sub("", replaced)
         if replaced != text:
             path.write_bytes(replaced.encode())
             changed.append(str(path.relative_to(ROOT)))

@@ -146,12 +146,14 @@ def test_address_rewrites_every_mention(tmp_path):
     (tmp_path / ".ci" / "address.py").write_text(script, encoding="utf-8")
     link = "https://github.com/{}"
     old, new = "old-owner/gpt2-lite", "new/course"
+    unset = "*No owner has set this repository's address yet: …*\n\n"
     page = "[x]({}) colab/github/{}/blob git+https://github.com/{}.git /old-owner/gpt2-lite-2"
     pyproject = '[project.urls]\nRepository = "{}"\n'
     for address in (old, new):
         expected = {
             "pyproject.toml": pyproject.format(link.format(address)),
             "page.ipynb": json.dumps(page.format(link.format(address), address, address)),
+            "README.md": f"# Title\n\n{unset if address == old else ''}## Next\n",
         }
         if address == old:
             for path, text in expected.items():

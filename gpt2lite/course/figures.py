@@ -255,7 +255,7 @@ def forward_pass(config=SIZES["gpt2"]):
         page.box(x, 4.64, 0.42, 0.26, guess, fill, linestyle="-" if last else (0, (2, 1.5)))
     name(2.3, f"{n} blocks")
     name(2.7, "attention", "looks left")
-    name(3.08, "MLP", "each lane alone")
+    name(3.08, "MLP", "per lane")
     name(3.96, "logits", f"(1, {T}, {V})")
     name(4.64, "next token")
 
