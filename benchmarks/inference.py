@@ -38,12 +38,12 @@ def clock(f) -> float:
 
 def compare(name, ours, theirs, floor=lambda: None, per=1):
     """Print one row: ours and theirs in milliseconds per unit, their ratio, and ours / floor."""
-    for f in (ours, theirs, floor):
+    for f in (ours, floor, theirs):
         f()  # warm up
-    rounds = [(clock(ours) / per, clock(theirs) / per, clock(floor)) for _ in range(ROUNDS)]
-    a, b, c = (statistics.median(column) for column in zip(*rounds, strict=True))
-    ratio = statistics.median(x / y for x, y, _ in rounds)
-    bound = f"{c:9.1f} {statistics.median(x / z for x, _, z in rounds):8.2f}" if c > 0.1 else ""
+    rounds = [(clock(ours) / per, clock(floor), clock(theirs) / per) for _ in range(ROUNDS)]
+    a, c, b = (statistics.median(column) for column in zip(*rounds, strict=True))
+    ratio = statistics.median(x / y for x, _, y in rounds)
+    bound = f"{c:9.1f} {statistics.median(x / z for x, z, _ in rounds):8.2f}" if c > 0.1 else ""
     print(f"{name:<34} {a:9.2f} {b:9.2f} {ratio:7.2f} {bound}", flush=True)
 
 

@@ -7,7 +7,7 @@ setting for the whole process on Linux. benchmarks/inference.py measures what th
 import ctypes
 import platform
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +54,7 @@ class FastLinear:
         if model.head.__module__ == "gpt2lite.model":  # not a head that someone else defined
             places.append((model, "head", model.wte))
         self.swaps = [
-            (vars(owner), name, partial(_linear, layer))
+            (vars(owner), name, _faster(layer))
             for owner, name, layer in places
             if IS_X86 and layer.weight.device.type == "cpu" and name not in vars(owner)
         ]
@@ -68,33 +68,38 @@ class FastLinear:
             attributes.pop(name, None)  # the class' own again
 
 
-def _linear(layer, x):
-    """Compute F.linear(x, layer.weight, layer.bias), a single row x in a way of its own."""
-    weight, bias = layer.weight, getattr(layer, "bias", None)
-    out_features, in_features = weight.shape
-    threads = torch.get_num_threads()
-    if x.numel() != in_features or x.dtype != weight.dtype:  # dtypes differ under autocast
-        with onednn():
-            return F.linear(x, weight, bias)
+def _faster(layer):
+    """Return a function that computes F.linear(x, layer.weight, layer.bias)."""
+    weight, bias = layer.weight.detach(), getattr(layer, "bias", None)
+    n, threads = weight.size(1), torch.get_num_threads()
+
+    def linear(x):
+        if x.numel() != n or x.dtype != weight.dtype:  # dtypes differ under autocast
+            with onednn():
+                return F.linear(x, weight, bias)
+        y = single_row(x)
+        return (y if bias is None else y + bias).view(*x.shape[:-1], -1)
+
     if weight.t().is_contiguous():  # (in, out), as in GPT-2's files: sum its rows, weighted by x
-        rows, bags = _bags(in_features, threads)
-        y = F.embedding_bag(rows, weight.t(), bags, mode="sum", per_sample_weights=x.reshape(-1))
-        y = y.sum(0)
-    elif (blocks := _blocks(out_features, threads)) and weight.dtype == torch.float32:
-        column = x.reshape(1, -1).t().expand(blocks, in_features, 1)
-        y = torch.bmm(weight.view(blocks, -1, in_features), column).view(-1)
+        rows, shares = torch.arange(n), torch.arange(0, n, -(-n // threads))  # one for each thread
+        table = weight.t()
+
+        def single_row(x):
+            x = x.reshape(-1)
+            return F.embedding_bag(rows, table, shares, mode="sum", per_sample_weights=x).sum(0)
+    elif (blocks := _blocks(weight.size(0), threads)) and weight.dtype == torch.float32:
+        stack = weight.view(blocks, -1, n)
+
+        def single_row(x):
+            return torch.bmm(stack, x.reshape(1, n).t().expand(blocks, n, 1)).view(-1)
     else:
-        return F.linear(x, weight, bias)
-    return (y if bias is None else y + bias).view(*x.shape[:-1], out_features)
+
+        def single_row(x):
+            return F.linear(x.reshape(-1), weight)
+
+    return linear
 
 
-@cache
-def _bags(n: int, threads: int):
-    """Return all n rows, and where each thread's share of them begins."""
-    return torch.arange(n), torch.arange(0, n, -(-n // threads))
-
-
-@cache
 def _blocks(n: int, threads: int) -> int | None:
     """Return into how many equal blocks to cut n rows, so that no thread is idle."""
     return next((k for k in range(max(2, threads), 65) if n % k == 0), None)
