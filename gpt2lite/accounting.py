@@ -9,8 +9,6 @@ from gpt2lite.config import GPTConfig
 # Dense peaks of one device: operations a second, by number format, and bytes a second.
 PEAKS = {
     "T4": {"fp32": 8.1e12, "fp16": 65e12, "bandwidth": 320e9},
-    "A100": {"fp32": 19.5e12, "bf16": 312e12, "bandwidth": 1555e9},
-    "H100": {"fp32": 67e12, "bf16": 989e12, "bandwidth": 3350e9},
 }
 T4_BYTES = int(14.56 * 2**30)  # what a program gets of a T4's 16 GB
 

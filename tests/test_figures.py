@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from matplotlib.text import Text
 from PIL import Image
 
@@ -15,7 +14,6 @@ from gpt2lite.course import figures
 from gpt2lite.model import GPT
 
 ROOT = Path(__file__).parents[1]
-TOKENS = ["Hello", "·World", "·!", "·I", "'m", "·LL", "M"]
 DRAWINGS = {
     **{f"gpt2 {size}": lambda size=size: figures.gpt2(SIZES[size]) for size in SIZES},
     **{f"map {name}": lambda name=name: figures.course_map(name) for name in figures.STATIONS},
@@ -28,8 +26,6 @@ DRAWINGS = {
     "heads xl": lambda: figures.heads_split(SIZES["gpt2-xl"]),
     "cache": figures.kv_cache,
     "tokens": lambda: figures.token_strip("Hello World ! I'm LLM", "naïve"),
-    "one attention map": lambda: figures.attention_map(np.eye(7), TOKENS),
-    "12 attention maps": lambda: figures.attention_map(torch.eye(7).expand(12, 7, 7), TOKENS),
 }
 
 

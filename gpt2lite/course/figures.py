@@ -7,7 +7,6 @@ Knows nothing about trained weights: where a drawing needs values, it takes thos
 equal scores, and says so. Coordinates are inches from the top left corner of the page.
 """
 
-import math
 from pathlib import Path
 
 import torch
@@ -433,40 +432,6 @@ def kv_cache(steps=6):
         page.rect(6.15, y - 0.06, 0.12, 0.12, fill, BLUE)
         page.text(6.33, y, text)
     return page.fig
-
-
-def attention_map(weights, tokens):
-    """Draw the attention weights (T, T) of one head, or (H, T, T) of several, over their tokens.
-
-    Row t is the reading token, column s what it reads; white is 0, and each row sums to 1.
-    """
-    weights = torch.as_tensor(weights).detach().float().cpu()
-    weights = weights.reshape(-1, *weights.shape[-2:])  # (H, T, T)
-    H, T = weights.shape[:2]
-    columns = min(H, 4)
-    rows = math.ceil(H / columns)
-    use_style()
-    size = INCHES["square"] if H == 1 else (7, 0.4 + 7 / columns * rows)
-    fig = Figure(figsize=size, layout="constrained")
-    for head, ax in enumerate(fig.subplots(rows, columns, squeeze=False).flat):
-        ax.set_visible(head < H)
-        if head < H:
-            left, top = head % columns == 0, head < columns
-            heatmap(
-                ax,
-                weights[head],
-                rows=tokens if left else [],
-                columns=tokens if top else [],
-            )
-            ax.set_xlabel(f"head {head}" if H > 1 else "")
-    strongest = weights.mean(0).fill_diagonal_(0).argmax().item()
-    t, s = divmod(strongest, T)
-    fig.alt = (
-        f"Attention weights of {H} head{'s' * (H > 1)} over {T} tokens, a triangle because no "
-        "token reads its future. On average the strongest look at another token is from "
-        f"{tokens[t]!r} (row {t}) to {tokens[s]!r} (column {s})."
-    )
-    return fig
 
 
 def token_strip(*texts):
