@@ -4,6 +4,7 @@ Knows how to ask and how to answer in a terminal; the work is done by the module
 """
 
 import importlib.metadata
+import math
 import os
 import platform
 import shlex
@@ -111,66 +112,85 @@ def sample(
 def train(
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
     model: str = "gpt2",
+    dropout: float = 0.0,
     init: Literal["gpt2", "linear", "embedding"] = "gpt2",
     text: str = "tinyshakespeare",
     order: Literal["sequential", "random"] = "sequential",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    compile: bool = False,
+    validation: float = 0.0,
     log: Path | None = None,
+    tensorboard: Path | None = None,
     save: Path | None = None,
     save_every: int = 500,
+    export: Path | None = None,
 ) -> None:
     """Train a GPT-2 from scratch on a text, and log every step.
 
     Args:
         config: The run's settings.
         model: A size: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or the course's lite.
+        dropout: The share of activations to silence while training; a small text needs some.
         init: GPT-2's own, or PyTorch's defaults with the tied matrix as linear or embedding.
         text: shakespeare, tinyshakespeare or a file of yours.
         order: Read on from batch to batch, or begin each sequence anywhere.
         dtype: Of the matrix products; auto takes what is fast and safe on this hardware.
+        compile: Compile the model first, where that works.
+        validation: The share of the text, at its end, to keep for measuring the loss on.
         log: A JSONL file to write, a header and a line per step.
+        tensorboard: A folder to write the same into, for TensorBoard.
         save: A folder for checkpoints; a run that finds one there goes on from it.
-        save_every: Steps between checkpoints.
+        save_every: Steps between checkpoints and validations.
+        export: A folder for the weights in Hugging Face's format, in bf16, the best where known.
     """
     import torch
-    from tqdm.auto import tqdm
 
-    from gpt2lite import GPT, SIZES, checkpoint, precision, training
+    from gpt2lite import GPT, SIZES, checkpoint, data, evaluation, precision, training
     from gpt2lite.corpora import load_text
-    from gpt2lite.data import Batches, encode
     from gpt2lite.model import init_default
 
     if save_every < 1:
         raise ValueError(f"--save-every must be at least 1, not {save_every}")
     if model not in SIZES:
         raise ValueError(f"{model} is none of the sizes: {', '.join(SIZES)}")
+    if not 0 <= validation < 1:
+        raise ValueError(f"--validation is a share of the text, such as 0.1, not {validation}")
     chosen = precision.pick()
     if dtype != "auto":
         kind = getattr(torch, dtype)
         chosen = replace(chosen, dtype=kind, scaler=kind == torch.float16, reason="as asked")
     torch.manual_seed(config.seed)
-    gpt = GPT(SIZES[model])
+    gpt = GPT(replace(SIZES[model], dropout=dropout))
     if init != "gpt2":
         init_default(gpt, wte=init)
     gpt.to(chosen.device)
     shape = config.batch_size, config.seq_len
-    batches = Batches(encode(load_text(text)), *shape, order, config.seed, device=chosen.device)
-    run = training.Trainer(gpt, batches, config, chosen)
-    earlier = []
+    tokens, unseen = data.split(data.encode(load_text(text)), validation)
+    batches = data.Batches(tokens, *shape, order, config.seed, device=chosen.device)
+    run = training.Trainer(gpt, batches, config, chosen, compile)
+    best, offset = math.inf, None
     if save and checkpoint.found(save):
-        run.load_state_dict(checkpoint.load(save, chosen.device))
-        if log and log.exists():
-            earlier = [r for r in training.read_log(log)[1] if r["step"] < run.done]
+        state = checkpoint.load(save, chosen.device)
+        run.load_state_dict(state)
+        best, offset = state["best"], state["log"]
     command = "python -m gpt2lite " + shlex.join(sys.argv[1:])
-    lines = training.Log(log, training.header(run, text, command), earlier) if log else None
-    with tqdm(total=config.steps, initial=run.done, unit="step") as bar:
-        for record in run:
-            bar.update()
-            bar.set_postfix(loss=f"{record['loss']:.3f}")
-            if lines:
-                lines.write(record)
-            if save and (run.done % save_every == 0 or run.done == config.steps):
-                checkpoint.save(save, run.done, run.state_dict())
+    lines = training.Log(log, training.header(run, text, command), offset) if log else None
+    board = training.TensorBoard(tensorboard) if tensorboard else None
+    for record in training.progress(run):
+        pause = run.done % save_every == 0 or run.done == config.steps
+        if pause and validation:
+            record["validation"] = evaluation.validation_loss(gpt, unseen, *shape)
+        for sink in filter(None, (lines, board)):
+            sink.write(record)
+        if pause and save:
+            found_better = record.get("validation", math.inf) < best
+            best = min(best, record.get("validation", math.inf))
+            state = run.state_dict() | {"best": best, "log": lines.offset if lines else None}
+            checkpoint.save(save, run.done, state, best=found_better)
+    if export:
+        if save and (kept := checkpoint.found(save, best=True)):
+            gpt.load_state_dict(checkpoint.load(kept[-1], chosen.device)["model"])
+        gpt.to(torch.bfloat16).save_pretrained(export)
     print(f"done: {run.done} steps")
 
 

@@ -48,6 +48,15 @@ def forward_flops(config: GPTConfig, T: int) -> dict[str, int]:
     return parts | {"total": sum(parts.values())}
 
 
+def mfu(config: GPTConfig, T: int, tokens_per_s: float, peak: float) -> float:
+    """Return which share of a device's peak (operations / s) training at tokens_per_s uses.
+
+    Model FLOPs utilization (Chowdhery et al. 2022, PaLM): operations that the model needs, not
+    those that were done; recomputed ones don't count.
+    """
+    return 3 * forward_flops(config, T)["total"] / T * tokens_per_s / peak
+
+
 def training_bytes(config: GPTConfig, B: int, T: int) -> dict[str, int]:
     """Return the bytes an fp32 training step holds for B sequences of T tokens, and the "total".
 

@@ -1,8 +1,8 @@
 """Checkpoints that can be trusted: complete or not there, verified when read, never unpickled code.
 
 Knows nothing about what it stores beyond tensors, numbers, strings, lists and dicts. A file's name
-carries its step and the beginning of its sha256, so that one rename makes it real and one pass
-proves it whole.
+carries its step, the beginning of its sha256 and whether it was the best so far, so that one rename
+makes it real and one pass proves it whole.
 """
 
 import os
@@ -14,17 +14,18 @@ import torch
 
 from gpt2lite.assets import sha256_of
 
-NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})\.pt")
+NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})(-best)?\.pt")
 
 
 class ResumeError(RuntimeError):
     """A checkpoint that can't be read; the message says why, and what to do."""
 
 
-def save(folder, step: int, state: dict, keep: int = 2) -> Path:
-    """Write a state as the checkpoint of a step, and delete all but the newest `keep`.
+def save(folder, step: int, state: dict, keep: int = 2, best: bool = False) -> Path:
+    """Write a state as the checkpoint of a step, and delete all but the newest `keep` and the best.
 
-    A crash or a full disk at any moment leaves the earlier checkpoints whole.
+    `best` says that none before it was as good. A crash or a full disk at any moment leaves the
+    earlier checkpoints whole.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,18 +35,21 @@ def save(folder, step: int, state: dict, keep: int = 2) -> Path:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
-        path = folder / f"step-{step:08d}-{sha256_of(partial)[:16]}.pt"
+        mark = "-best" if best else ""
+        path = folder / f"step-{step:08d}-{sha256_of(partial)[:16]}{mark}.pt"
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
-    for old in found(folder)[:-keep]:
+    kept = {*found(folder)[-keep:], *found(folder, best=True)[-1:]}
+    for old in {*found(folder)} - kept:
         old.unlink()
     return path
 
 
-def found(folder) -> list[Path]:
-    """Return the checkpoints in a folder, the oldest step first."""
-    return sorted(path for path in Path(folder).glob("step-*.pt") if NAME.fullmatch(path.name))
+def found(folder, best: bool = False) -> list[Path]:
+    """Return the checkpoints in a folder, or only those once the best, the oldest step first."""
+    names = ((path, NAME.fullmatch(path.name)) for path in Path(folder).glob("step-*.pt"))
+    return sorted(path for path, name in names if name and (name[3] or not best))
 
 
 def load(path, device="cpu") -> dict:

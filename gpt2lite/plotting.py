@@ -1,6 +1,7 @@
 """The house style: colours, sizes, fonts and the few parts that all pictures of the course share.
 
-Knows nothing about models or runs. Each picture carries an alt text: `show` refuses one without.
+Knows nothing about models, and of a run only its log. Each picture carries an alt text: `show`
+refuses one without.
 Figures are made apart from pyplot, so that nothing is shown twice and nothing has to be closed.
 
 Source of the colours, which colour-blind readers can tell apart: Okabe & Ito, "Color Universal
@@ -65,15 +66,19 @@ def use_style():
     matplotlib.rcParams.update(STYLE)
 
 
-def figure(kind="curve", ncols=1, title=None):
+def figure(kind="curve", ncols=1, title=None, under=0):
     """Return (fig, axes) in the house style: one Axes, or an array of `ncols` side by side.
 
     `kind` is a size in inches: "wide" 7 x 2.8, "curve" 7 x 2.6 or "square" 3.6 x 3.6. The title
-    states the finding.
+    states the finding. `under` adds so many low axes below, 0.8 inches each, on the same x.
     """
     use_style()
-    fig = Figure(figsize=INCHES[kind], layout="constrained")
-    axes = fig.subplots(1, ncols)
+    width, height = INCHES[kind]
+    fig = Figure(figsize=(width, height + 0.8 * under), layout="constrained")
+    if under:
+        axes = fig.subplots(1 + under, 1, sharex=True, height_ratios=[height - 0.8] + [0.8] * under)
+    else:
+        axes = fig.subplots(1, ncols)
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     return fig, axes
@@ -90,6 +95,56 @@ def label_line(ax, x, y, text, color):
         color=color,
         annotation_clip=False,
     )
+
+
+def smooth(values, half_life):
+    """Return the running average of `values` in which what lies half_life steps back counts half.
+
+    Each average is divided by the weights so far, so that the first is the first value and not a
+    small part of it. What is not finite counts nothing; a half_life of 0 smooths nothing.
+    """
+    values = np.asarray(values, dtype=float)
+    if half_life == 0:
+        return values.copy()
+    keep, total, weight, smoothed = 0.5 ** (1 / half_life), 0.0, 0.0, []
+    for value, finite in zip(values.tolist(), np.isfinite(values), strict=True):
+        total = keep * total + (1 - keep) * (value if finite else 0.0)
+        weight = keep * weight + (1 - keep) * bool(finite)
+        smoothed.append(total / weight if weight else np.nan)
+    return np.array(smoothed)
+
+
+def along(head, records, axis="tokens"):
+    """Return where the records of a log stand on an axis: "steps", "tokens" or "minutes" (n,).
+
+    Counted with the record's own step, so that nothing is 0 and every axis may be logarithmic.
+    Raises ValueError for another axis.
+    """
+    steps = np.array([record["step"] + 1 for record in records])
+    if axis == "steps":
+        return steps
+    if axis == "tokens":
+        training = head["training"]
+        return steps * training["batch_size"] * training["seq_len"] * training["accumulation"]
+    if axis == "minutes":
+        return np.cumsum([record["ms"] for record in records]) / 60_000
+    raise ValueError(f'axis must be "steps", "tokens" or "minutes", not {axis!r}')
+
+
+def loss_curve(ax, x, losses, half_life=0, color=COLORS["ours"], line="-"):
+    """Draw losses faintly and their average (see `smooth`) strongly; return the average."""
+    smoothed = smooth(losses, half_life)
+    if half_life:
+        ax.plot(x, losses, color=color, linewidth=0.6, linestyle="-", alpha=0.3)
+    ax.plot(x, smoothed, color=color, linestyle=line)
+    return smoothed
+
+
+def reference_line(ax, y, text, color=COLORS["baseline"]):
+    """Draw a level to measure a curve by, with its name above the right end."""
+    ax.axhline(y, color=color, linewidth=0.9, linestyle="--", zorder=1)
+    at = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+    ax.text(0.995, y, text, color=color, fontsize=8, **at)
 
 
 def heatmap(ax, matrix, kind="attention", rows=None, columns=None):

@@ -25,6 +25,8 @@ def pick(device: str | torch.device | None = None) -> Precision:
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "mps" if _mps() else "cpu"
     device = torch.device(device)
+    if device.type == "cpu" and _cpu_has_bf16():
+        return Precision(device, torch.bfloat16, False, "cpu: bf16 units, fp32's range")
     if device.type != "cuda":
         return Precision(device, torch.float32, False, f"{device.type}: fp32, exact and simple")
     name, capability = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device)
@@ -38,6 +40,11 @@ def pick(device: str | torch.device | None = None) -> Precision:
             device, torch.float16, True, f"{name} ({version}): fp16 units, no bf16; needs a scaler"
         )
     return Precision(device, torch.float32, False, f"{name} ({version}): no fp16 units, so fp32")
+
+
+def _cpu_has_bf16() -> bool:
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch can't tell
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def _mps() -> bool:

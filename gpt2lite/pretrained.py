@@ -26,6 +26,9 @@ RELEASED = {
     "gpt2-xl": ("openai-community/gpt2-xl", "15ea56dee5df4983c59b2538573817e1667135e2"),
 }
 
+# The course's own small model, trained on Shakespeare's plays, comes with the package.
+PLAYS = Path(__file__).parent / "plays"
+
 # What a config.json may not say otherwise if its weights are to mean here what they mean there.
 ASSUMED = {
     "model_type": ("gpt2",),
@@ -40,15 +43,17 @@ ASSUMED = {
 def from_pretrained(name, dtype: torch.dtype = torch.float32) -> GPT:
     """Return the GPT-2 called `name`, in evaluation mode and without dropout.
 
-    name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" for OpenAI's weights, "owner/repository"
-        for others on the Hugging Face hub, or a local directory.
+    name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" for OpenAI's weights, "gpt2lite-plays"
+        for the course's small model, which needs no network, "owner/repository" for others on the
+        Hugging Face hub, or a local directory.
     dtype: of the returned weights, whatever the file holds. If both agree, the file is mapped into
         memory, not copied.
     Raises CheckpointError, naming what is missing, extra, misshapen, truncated or out of reach.
     """
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype must be a float format such as torch.float16, not {dtype!r}")
-    folder = Path(name) if str(name) and Path(name).is_dir() else _fetch(str(name))
+    folder = PLAYS if name == "gpt2lite-plays" else Path(name)
+    folder = folder if str(name) and folder.is_dir() else _fetch(str(name))
     config = _read_config(folder / CONFIG)
     with torch.device("meta"), _NoInit():  # shapes without memory: all weights come from the file
         model = GPT(config)
@@ -174,7 +179,7 @@ def _fetch(name: str) -> Path:
     repository, revision = RELEASED.get(name, (name, "main"))
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
         raise CheckpointError(
-            f"{name!r} is neither a directory here nor one of {', '.join(RELEASED)} nor a "
-            "repository on the hub, written owner/name"
+            f"{name!r} is neither a directory here nor one of {', '.join(RELEASED)} and "
+            "gpt2lite-plays nor a repository on the hub, written owner/name"
         )
     return fetch_repository(repository, revision)

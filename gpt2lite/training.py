@@ -6,17 +6,22 @@ Micikevicius et al. 2018, for the order of mixed precision: scale, backward, uns
 
 import json
 import math
+import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
-import torch.nn.functional as F
+from tqdm.auto import tqdm
 
 from gpt2lite import cpu
 from gpt2lite.config import TrainConfig
+from gpt2lite.data import Batches
+from gpt2lite.loss import cross_entropy
 from gpt2lite.optim import adamw, learning_rate
 from gpt2lite.precision import Precision, pick
 
@@ -27,22 +32,59 @@ class TrainingError(RuntimeError):
     """A run that can't go on; the message says why, and what to change."""
 
 
+class OutOfMemory(TrainingError):
+    """The step does not fit into the GPU's memory; the message says which knob to turn."""
+
+
+def train(model, batches, config: TrainConfig, precision: Precision | None = None):
+    """Train a model; yield a record per step (see Trainer.step), with a progress bar.
+
+    Stop whenever you like: the model keeps what it has learned. To save a run and go on with it
+    later, make the Trainer yourself.
+    """
+    yield from progress(Trainer(model, batches, config, precision))
+
+
+def progress(trainer: "Trainer") -> Iterator[dict]:
+    """Yield a run's records behind a bar that shows steps, time left and loss."""
+    with tqdm(total=trainer.config.steps, initial=trainer.done, unit="step") as bar:
+        for record in trainer:
+            bar.set_postfix(loss=f"{record['loss']:.3f}", refresh=False)
+            bar.update()
+            yield record
+
+
 class Trainer:
     """A run: the model, its optimizer and scaler, the batches, and how many steps are done.
 
     Iterate over it for a record per step, until config.steps are done. Leaving the loop loses
-    nothing: iterate again to go on. A step that was interrupted is done again.
+    nothing: iterate again to go on. A step that was interrupted is done again. With `compile`,
+    steps run the compiled model where that works; `compiled` says so. The model itself stays as it
+    is, to sample from and to evaluate.
     """
 
-    def __init__(self, model, batches, config: TrainConfig, precision: Precision | None = None):
+    def __init__(
+        self,
+        model,
+        batches,
+        config: TrainConfig,
+        precision: Precision | None = None,
+        compile: bool = False,
+    ):
         self.model, self.batches, self.config = model, batches, config
         self.precision = precision or pick(model.wte.weight.device)
+        self.forward, self.compiled = model, "not compiled: nobody asked"
         self.optimizer = adamw(model, config)
         self.scaler = self._new_scaler()
         self.done = 0  # steps
         self.skipped = 0  # in a row, because a gradient was not finite
         if self.precision.device.type == "cpu":
             cpu.keep_freed_memory()
+        if compile:
+            shape = config.batch_size, config.seq_len
+            idx = torch.zeros(shape, dtype=torch.long, device=model.wte.weight.device)
+            with self._autocast():
+                self.forward, self.compiled = maybe_compile(model.train(), idx)
 
     def _new_scaler(self):
         return torch.amp.GradScaler(self.precision.device.type, enabled=self.precision.scaler)
@@ -67,16 +109,15 @@ class Trainer:
         self.model.train()  # at each step: a validation in between may have left it off
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            with cpu.onednn():
+            with self._sooner():
                 loss = self._gradients()
             self.scaler.unscale_(self.optimizer)  # the norm is meant in the gradients' own units
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), c.grad_clip or math.inf)
-            scale, norm = self.scaler.get_scale(), norm.item()
+            scale, norm = self.scaler.get_scale(), self._clip().item()
             self._count_skipped(loss, norm, scale)
             self.scaler.step(self.optimizer)  # leaves the weights alone if the norm isn't finite
             self.scaler.update()
         except torch.OutOfMemoryError as error:
-            raise TrainingError(
+            raise OutOfMemory(
                 f"out of memory at batch_size={c.batch_size}, seq_len={c.seq_len}: halve "
                 "batch_size and double accumulation, which gives the same gradient"
             ) from error
@@ -101,17 +142,33 @@ class Trainer:
             "memory": self._memory(),
         }
 
+    @contextmanager
+    def _sooner(self):
+        """Compute as fast as this device can; the results stay the same up to rounding."""
+        if self.precision.device.type != "cpu":
+            yield
+            return
+        with cpu.onednn(), cpu.short_attention(self.config.seq_len, self.precision.dtype):
+            yield
+
     def _gradients(self) -> float:
         """Add up the gradients of `accumulation` batches; return the mean loss."""
         n, total = self.config.accumulation, 0.0
         for _ in range(n):
             x, y = next(self.batches)
             with self._autocast():
-                logits = self.model(x)  # (B, T, V)
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), y.flatten()) / n
+                logits = self.forward(x)  # (B, T, V)
+            loss = cross_entropy(logits.flatten(0, 1), y.flatten()) / n
             self.scaler.scale(loss).backward()
             total += loss.detach()
         return total.item()
+
+    def _clip(self) -> torch.Tensor:
+        """Limit the gradient's norm if the settings ask for it; return what it was before."""
+        if self.config.grad_clip is not None:
+            return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        grads = (p.grad for p in self.model.parameters() if p.grad is not None)
+        return torch.stack([grad.norm() for grad in grads]).norm()
 
     def _autocast(self):
         p = self.precision
@@ -141,7 +198,7 @@ class Trainer:
     def state_dict(self) -> dict:
         """Return all that the next step depends on, the random numbers of dropout included."""
         state = {
-            "config": asdict(self.config),
+            "config": self._settings(),
             "done": self.done,
             "skipped": self.skipped,
             "model": self.model.state_dict(),
@@ -154,12 +211,15 @@ class Trainer:
             state["cuda_random"] = torch.cuda.get_rng_state(self.precision.device)
         return state
 
+    def _settings(self) -> dict:
+        return asdict(self.config) | {"model": asdict(self.model.config)}
+
     def load_state_dict(self, state: dict) -> None:
         """Go on from where `state_dict` was taken, as if the run had never stopped.
 
         Raises TrainingError if that run had other settings; only `steps` may differ.
         """
-        saved, now = dict(state["config"]), asdict(self.config)
+        saved, now = dict(state["config"]), self._settings()
         for name in now.keys() - {"steps"}:
             if saved[name] != now[name]:
                 raise TrainingError(
@@ -172,6 +232,51 @@ class Trainer:
         torch.set_rng_state(state["random"].cpu())
         if "cuda_random" in state:
             torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.precision.device)
+
+
+def maybe_compile(model, idx) -> tuple[Callable, str]:
+    """Return a model compiled for token ids `idx` (B, T), or itself if that fails; and which, why.
+
+    Takes half a minute, since the model runs once. Both share their weights.
+    """
+    start = time.perf_counter()
+    try:
+        compiled = torch.compile(model)
+        compiled(idx)
+    except Exception as error:  # no compiler, an old GPU, a new Python: the reader trains anyway
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        return model, f"not compiled: {type(error).__name__}: {reason}"
+    return compiled, f"compiled in {time.perf_counter() - start:.0f} s"
+
+
+def find_batch_size(model, T: int, precision: Precision | None = None, largest: int = 512) -> int:
+    """Return the largest power of two of sequences of T tokens that a GPU can train on at once.
+
+    Takes steps with a learning rate of 0: the weights stay as they are. Raises OutOfMemory if not
+    even one sequence fits, ValueError off a GPU, where too large a batch ends the whole process.
+    """
+    precision = precision or pick(model.wte.weight.device)
+    if precision.device.type != "cuda":
+        raise ValueError(
+            f"{precision.device.type}: only a GPU refuses what does not fit. See what a batch "
+            "needs with gpt2lite.accounting.training_bytes"
+        )
+    fits = 0
+    while (B := 2 * fits or 1) <= largest:
+        config = TrainConfig(batch_size=B, seq_len=T, lr=0.0)
+        tokens = np.zeros(B * T + 1, dtype=np.uint16)
+        batches = Batches(tokens, B, T, device=model.wte.weight.device)
+        try:
+            Trainer(model, batches, config, precision).step()
+        except OutOfMemory:
+            if not fits:
+                raise
+            break
+        finally:
+            model.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+        fits = B
+    return fits
 
 
 def header(trainer: Trainer, data: str, command: str) -> dict:
@@ -192,17 +297,46 @@ def header(trainer: Trainer, data: str, command: str) -> dict:
 
 
 class Log:
-    """A JSONL file: the header, then a line per record, beginning with those of an earlier part."""
+    """A JSONL file: the header, then a line per record.
 
-    def __init__(self, path, header: dict, earlier: list[dict] = ()):
-        self.file = open(path, "w", encoding="utf-8")
-        for line in (header, *earlier):
-            self.write(line)
+    `offset` is where the next line goes, in bytes; given on opening, what follows it is cut off, so
+    that a run that goes on from a checkpoint writes each step once.
+    """
+
+    def __init__(self, path, header: dict, offset: int | None = None):
+        resumed = offset is not None and os.path.exists(path)
+        self.file = open(path, "r+b" if resumed else "wb")
+        if resumed:
+            self.file.truncate(offset)
+            self.file.seek(offset)
+        else:
+            self.write(header)
+
+    @property
+    def offset(self) -> int:
+        return self.file.tell()
 
     def write(self, record: dict) -> None:
         """Append one line."""
-        self.file.write(json.dumps(record) + "\n")
+        self.file.write(json.dumps(record).encode() + b"\n")
         self.file.flush()
+
+
+class TensorBoard:
+    """The same records as curves for TensorBoard, in a folder."""
+
+    def __init__(self, folder):
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise TrainingError("TensorBoard is missing: run `pip install tensorboard`") from error
+        self.writer = SummaryWriter(folder)
+
+    def write(self, record: dict) -> None:
+        """Add one point to each curve."""
+        for name in record.keys() - {"step"}:
+            self.writer.add_scalar(name, record[name], record["step"])
+        self.writer.flush()
 
 
 def read_log(path) -> tuple[dict, list[dict]]:

@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from gpt2lite import GPT, SIZES, GPTConfig
-from gpt2lite.accounting import PEAKS, count_parameters, forward_flops, training_bytes
+from gpt2lite.accounting import PEAKS, count_parameters, forward_flops, mfu, training_bytes
 
 CONFIGS = [GPTConfig(24, 40, 1, 1, 8), GPTConfig(32, 61, 3, 4, 32), GPTConfig(32, 300, 2, 2, 48)]
 
@@ -94,3 +94,9 @@ def test_weights_gradients_and_adamw_are_measured():
 
 def test_the_reference_machine_is_in_the_table():
     assert PEAKS["T4"]["fp16"] == 65e12 and "bf16" not in PEAKS["T4"]  # emulated there
+
+
+def test_a_run_at_the_peak_has_an_mfu_of_one():
+    config, peak = CONFIGS[1], 1e9
+    seconds = 3 * forward_flops(config, 16)["total"] / peak  # of one sequence's step
+    assert mfu(config, 16, 16 / seconds, peak) == pytest.approx(1)

@@ -1,5 +1,7 @@
 """The faster ways on a CPU compute the same, act where they should, and leave nothing behind."""
 
+import contextlib
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -41,9 +43,10 @@ def test_fast_computes_the_same(loaded, threads, monkeypatch):
 def test_fast_is_at_most_twice_as_far_from_fp32_as_bf16_is(loaded):
     idx, exact = torch.tensor([[3]]), loaded(torch.tensor([[3]]))
     loaded.bfloat16()
-    plain = (loaded(idx) - exact).abs().max()
+    plain, before = (loaded(idx) - exact).abs().max(), torch.backends.mkldnn.enabled
     with cpu.FastLinear(loaded):
         fast = (loaded(idx) - exact).abs().max()
+    assert torch.backends.mkldnn.enabled == before
     assert fast <= 2 * plain, f"bf16 is {plain:.1e} from fp32, the fast way {fast:.1e}"
 
 
@@ -148,3 +151,13 @@ def test_onednn_stays_out_where_it_could_lose_accuracy(monkeypatch, known, x86, 
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known, raising=False)
     monkeypatch.setattr(cpu, "IS_X86", x86)
     assert cpu._onednn_keeps_fp32.__wrapped__() is fast
+
+
+def test_short_attention_computes_the_same_and_leaves_long_alone():
+    q, k, v = torch.randn(3, 2, 4, 16, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
+    plain = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    with cpu.short_attention(16, torch.bfloat16):
+        written_out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    assert (plain.float() - written_out.float()).abs().max() < 2**-6
+    for T, dtype in ((65, torch.bfloat16), (16, torch.float32)):
+        assert isinstance(cpu.short_attention(T, dtype), contextlib.nullcontext)

@@ -6,8 +6,9 @@ import torch
 from gpt2lite import precision
 
 
-def pretend(monkeypatch, cuda=None, mps=False):
-    """Make torch report one GPU of the given name and compute capability, or none."""
+def pretend(monkeypatch, cuda=None, mps=False, cpu=None):
+    """Make torch report one GPU of the given name and compute capability, or none, and a CPU."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu or {}, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     if cuda:
@@ -41,10 +42,19 @@ def test_the_format_follows_the_hardware_not_is_bf16_supported(
 
 @pytest.mark.parametrize("mps, device", [(True, "mps"), (False, "cpu")])
 def test_without_cuda_it_is_fp32(monkeypatch, mps, device):
-    pretend(monkeypatch, mps=mps)
+    pretend(monkeypatch, mps=mps, cpu={"avx512_f": True, "avx512_bf16": False})
     picked = precision.pick()
     assert picked.device == torch.device(device)
     assert (picked.dtype, picked.scaler) == (torch.float32, False)
+
+
+@pytest.mark.parametrize("units", ["avx512_bf16", "amx_bf16"])
+def test_a_cpu_with_bf16_units_uses_them(monkeypatch, units):
+    pretend(monkeypatch, cpu={units: True})
+    picked = precision.pick()
+    assert (picked.device.type, picked.dtype, picked.scaler) == ("cpu", torch.bfloat16, False)
+    pretend(monkeypatch, mps=True, cpu={units: True})
+    assert precision.pick().dtype == torch.float32, "the CPU's units are no help to another device"
 
 
 def test_a_given_device_wins_over_a_better_one(monkeypatch):

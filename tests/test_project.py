@@ -22,9 +22,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # A module imports only from lower floors.
 FLOORS = [
     "config precision cpu assets plotting",
-    "tokenizer corpora hub model optim accounting course.checks course.setup",
-    "data pretrained sampling checkpoint distributed course.exercises",
-    "training evaluation course.widgets course.figures",
+    "tokenizer corpora hub model loss optim accounting course.checks course.setup course.page "
+    "course.widgets.page",
+    "data pretrained sampling checkpoint distributed course.exercises.architecture "
+    "course.exercises.pretrained_weights course.exercises.initialization "
+    "course.exercises.mixed_precision course.exercises.loss_curves",
+    "training evaluation course.figures course.widgets.sizes course.widgets.sampling "
+    "course.widgets.initialization course.widgets.floats course.widgets.curves",
     "__main__",
 ]
 FLOOR = {module: floor for floor, row in enumerate(FLOORS) for module in row.split()}

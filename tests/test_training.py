@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from gpt2lite.config import TrainConfig
 from gpt2lite.optim import decay_groups, learning_rate
 from gpt2lite.precision import Precision
 
+FP32 = Precision(torch.device("cpu"), torch.float32, False, "exact, for the tests")
 TOKENS = np.random.default_rng(0).integers(0, 61, 1000).astype(np.uint16)
 
 
@@ -25,7 +28,8 @@ def trainer(order="random", steps=8, dropout=0.1, tokens=TOKENS, **settings) -> 
         **{"steps": steps, "batch_size": B, "seq_len": T, "lr": 1e-2, "min_lr": 1e-3} | settings
     )
     model = tiny_gpt(dropout=dropout)
-    return training.Trainer(model, data.Batches(tokens, B, T, order, vocab_size=61), config)
+    batches = data.Batches(tokens, B, T, order, vocab_size=61)
+    return training.Trainer(model, batches, config, FP32)
 
 
 def test_y_is_x_moved_by_one_and_batches_read_on():
@@ -140,6 +144,8 @@ def test_a_run_goes_on_with_its_own_settings_only():
     trainer(steps=99).load_state_dict(state)
     with pytest.raises(training.TrainingError, match="weight_decay=0.01, not 0.5"):
         trainer(weight_decay=0.5).load_state_dict(state)
+    with pytest.raises(training.TrainingError, match="dropout"):
+        trainer(dropout=0.5).load_state_dict(state)
 
 
 def test_an_interrupted_step_did_not_happen():
@@ -214,6 +220,14 @@ def test_the_newest_checkpoints_stay(tmp_path):
         checkpoint.load(tmp_path / "empty")
 
 
+def test_the_best_checkpoint_stays_among_the_newest(tmp_path):
+    for step, best in ((1, True), (2, True), (3, False), (4, False), (5, False)):
+        checkpoint.save(tmp_path, step, {"step": step}, best=best)
+    assert [checkpoint.load(p)["step"] for p in checkpoint.found(tmp_path)] == [2, 4, 5]
+    (best,) = checkpoint.found(tmp_path, best=True)
+    assert checkpoint.load(best) == {"step": 2} and checkpoint.load(tmp_path) == {"step": 5}
+
+
 def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 1, {"step": 1})
 
@@ -243,6 +257,98 @@ def test_validation_loss_is_the_mean_over_all_tokens_and_restores_the_mode():
 def test_units_of_a_loss():
     assert evaluation.perplexity(math.log(50257)) == pytest.approx(50257)
     assert evaluation.bits_per_byte(math.log(256), 10, 10) == pytest.approx(8)
+
+
+def test_train_yields_each_record_and_leaves_a_trained_model():
+    run = trainer(dropout=0.0)
+    expected = [r["loss"] for r in trainer(dropout=0.0)]
+    records = list(training.train(run.model, run.batches, run.config, FP32))
+    assert [r["loss"] for r in records] == expected and expected[-1] < expected[0]
+
+
+def test_a_model_that_does_not_compile_runs_as_written(monkeypatch):
+    idx = torch.zeros(1, 6, dtype=torch.long)
+
+    def broken(model):
+        raise RuntimeError("no compiler here\nand a long trace")
+
+    model = tiny_gpt()
+    monkeypatch.setattr(torch, "compile", broken)
+    forward, reason = training.maybe_compile(model, idx)
+    assert forward is model and reason == "not compiled: RuntimeError: no compiler here"
+    monkeypatch.setattr(torch, "compile", lambda model: lambda idx: model(idx))
+    forward, reason = training.maybe_compile(model, idx)
+    assert reason.startswith("compiled in") and torch.equal(forward(idx), model(idx))
+    base = trainer(dropout=0.0)
+    run = training.Trainer(base.model, base.batches, base.config, FP32, compile=True)
+    assert run.compiled.startswith("compiled") and run.forward is not run.model
+    assert [r["loss"] for r in run] == [r["loss"] for r in trainer(dropout=0.0)]
+
+
+def test_the_largest_batch_that_fits_is_found_and_the_weights_stay(monkeypatch):
+    gpu, model = Precision(torch.device("cuda"), torch.float32, False, "a stand-in"), tiny_gpt()
+    before = [p.clone() for p in model.parameters()]
+    room, step = 8, training.Trainer.step
+
+    def limited(run):
+        run.precision = FP32  # there is no GPU here
+        if run.config.batch_size > room:
+            raise training.OutOfMemory("too large")
+        return step(run)
+
+    monkeypatch.setattr(training.Trainer, "step", limited)
+    assert training.find_batch_size(model, 6, gpu) == 8
+    assert training.find_batch_size(model, 6, gpu, largest=5) == 4
+    assert all(map(torch.equal, before, model.parameters())), "looking must not train"
+    room = 0
+    with pytest.raises(training.OutOfMemory):
+        training.find_batch_size(model, 6, gpu)
+    with pytest.raises(ValueError, match="training_bytes"):
+        training.find_batch_size(model, 6, FP32)
+
+
+def test_out_of_memory_says_which_knob_to_turn(monkeypatch):
+    run = trainer()
+
+    def full():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(run, "_gradients", full)
+    with pytest.raises(training.OutOfMemory, match="halve batch_size and double accumulation"):
+        run.step()
+
+
+def test_tensorboard_gets_a_point_for_each_number(monkeypatch):
+    points, module = [], types.ModuleType("torch.utils.tensorboard")
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, name, value, step):
+            points.append((name, value, step))
+
+        def flush(self):
+            pass
+
+    module.SummaryWriter = SummaryWriter
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    training.TensorBoard("curves").write({"step": 7, "loss": 2.5, "lr": 0.1})
+    assert sorted(points) == [("loss", 2.5, 7), ("lr", 0.1, 7)]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(training.TrainingError, match="pip install tensorboard"):
+        training.TensorBoard("curves")
+
+
+def test_a_log_goes_on_at_its_offset(tmp_path):
+    path = tmp_path / "run.jsonl"
+    first = training.Log(path, {"run": 1})
+    first.write({"step": 0})
+    offset = first.offset
+    first.write({"step": 1})  # after the checkpoint: this step will be done again
+    again = training.Log(path, {"run": 1}, offset)
+    again.write({"step": 1, "again": True})
+    assert training.read_log(path) == ({"run": 1}, [{"step": 0}, {"step": 1, "again": True}])
 
 
 def test_a_log_comes_back_without_its_cut_off_line(tmp_path):

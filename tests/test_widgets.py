@@ -7,14 +7,13 @@ import torch
 from gpt2lite import GPT, GPTConfig
 from gpt2lite.config import SIZES
 from gpt2lite.course.widgets import (
-    RANGES,
-    likeliest,
     next_logits,
     next_tokens,
     sampling_playground,
     sizes_explorer,
-    sizes_report,
 )
+from gpt2lite.course.widgets.sampling import likeliest
+from gpt2lite.course.widgets.sizes import RANGES, sizes_report
 from gpt2lite.tokenizer import get_tokenizer
 
 

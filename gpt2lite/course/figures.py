@@ -1,32 +1,51 @@
 """The course's drawings, made by code: the numbers in them are computed, never typed.
 
-`python -m gpt2lite.course.figures` writes images/gpt2.png and images/gpt2_ff.png. A drawing is a
+`python -m gpt2lite.course.figures` writes the README's pictures into images/. A drawing is a
 matplotlib Figure that carries its alt text as `fig.alt`; show it with gpt2lite.plotting.show(fig).
 
 Knows nothing about trained weights: where a drawing needs values, it takes those that follow from
-equal scores, and says so. Coordinates are inches from the top left corner of the page.
+equal scores, and says so. The curves are drawn from the logs in notebooks/recorded. Coordinates are
+inches from the top left corner of the page.
 """
 
+import json
+import math
 from pathlib import Path
 
 import torch
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
 from gpt2lite.accounting import T4_BYTES, count_parameters, training_bytes
 from gpt2lite.config import SIZES
+from gpt2lite.course.page import (
+    ATTENTION,
+    BLUE,
+    FAINT,
+    GREY,
+    INK,
+    LINE,
+    PAPER,
+    PLAIN,
+    POSITION,
+    PURPLE,
+    THINK,
+    TOKEN,
+    Page,
+)
+from gpt2lite.course.setup import recorded
 from gpt2lite.model import GPT
-from gpt2lite.plotting import COLORS, INCHES, figure, heatmap, to_png, use_style
+from gpt2lite.plotting import (
+    COLORS,
+    INCHES,
+    figure,
+    heatmap,
+    loss_curve,
+    reference_line,
+    to_png,
+)
 from gpt2lite.tokenizer import get_tokenizer
 
 SENTENCE = "Hello World ! I'm LLM"
-BLUE, PURPLE = COLORS["ours"], COLORS["highlight"]
-INK, GREY, LINE, FAINT = "#1a1a1a", "#666666", "#444444", "#aaaaaa"
-# Pale forms of the house colours, one for each kind of part.
-TOKEN, POSITION, ATTENTION, THINK = "#f3ddea", "#ccebe1", "#cfe4f2", "#fadbc8"
-PLAIN, PAPER = "#efefef", "white"
-ALIGN = {"l": "left", "c": "center", "r": "right"}
 # The nine notebooks in order, and the place of each on the course map: label, x, y, width.
 STATIONS = {
     "architecture": ("architecture", 3.2, 1.58, 2.1),
@@ -40,69 +59,30 @@ STATIONS = {
     "bug_clinic": ("bug clinic", 0.9, 0.26, 1.15),
 }
 
-
-class Page:
-    """An empty page in inches, y downwards, and the strokes that every drawing is made of."""
-
-    def __init__(self, width, height, alt):
-        use_style()
-        self.fig = Figure(figsize=(width, height))
-        self.fig.alt = alt
-        self.ax = self.fig.add_axes((0, 0, 1, 1))
-        self.ax.set(xlim=(0, width), ylim=(height, 0))
-        self.ax.axis("off")
-
-    def text(self, x, y, text, align="l", color=INK, size=8, mono=False, turned=False, **style):
-        """Write at x, the capitals centred in height on y; `turned` reads upwards."""
-        # By baselines, because what matplotlib takes for a text's height differs between versions.
-        down, pitch, lines = 0.36 * size / 72, 1.3 * size / 72, text.split("\n")
-        family = "DejaVu Sans Mono" if mono else "DejaVu Sans"
-        style = {"color": color, "size": size, "family": family, "zorder": 6} | style
-        style |= {"ha": ALIGN[align], "va": "baseline", "rotation_mode": "anchor"}
-        if turned:
-            self.ax.text(x + down, y, text, rotation=90, **style)
-            return
-        for i, line in enumerate(lines):
-            self.ax.text(x, y + down + (i - (len(lines) - 1) / 2) * pitch, line, **style)
-
-    def title(self, x, y, text, align="l", size=10):
-        """Write in bold what the drawing, or a part of it, shows."""
-        self.text(x, y, text, align, size=size, weight="bold")
-
-    def rect(self, x, y, width, height, fill, edge=LINE, line=0.7, zorder=3):
-        """Draw a rectangle from its top left corner."""
-        style = {"facecolor": fill, "edgecolor": edge, "linewidth": line}
-        self.ax.add_patch(Rectangle((x, y), width, height, zorder=zorder, **style))
-
-    def box(self, x, y, width, height, text="", fill=PLAIN, edge=LINE, line=0.9, **style):
-        """Draw a rounded box around its centre, with a text in it."""
-        shape = f"round,pad=0,rounding_size={min(0.06, width / 4)}"
-        style = {"facecolor": fill, "edgecolor": edge, "linewidth": line, "zorder": 3} | style
-        corner = (x - width / 2, y - height / 2)
-        self.ax.add_patch(FancyBboxPatch(corner, width, height, shape, **style))
-        self.text(x, y, text, "c")
-
-    def cells(self, x, y, count, fill, height=0.1):
-        """Draw a vector: a column of cells whose top is at (x, y)."""
-        for i in range(count):
-            self.rect(x - 0.05, y + height * i, 0.1, height, fill, line=0.6)
-
-    def line(self, *points, color=LINE, width=1.0, dash="-", head=True, zorder=2, alpha=1):
-        """Draw straight lines through the points, with an arrow head at the last."""
-        style = {"color": color, "linewidth": width, "zorder": zorder, "alpha": alpha}
-        self.ax.plot(*zip(*points, strict=True), linestyle=dash, **style)
-        if head:
-            tip = {"arrowstyle": "-|>,head_length=0.35,head_width=0.16", "shrinkA": 0, "shrinkB": 0}
-            tip |= {"color": color, "linewidth": width}
-            self.ax.annotate("", points[-1], points[-2], arrowprops=tip, zorder=zorder)
-
-    def plus(self, x, y):
-        """Draw the sign for: what comes in is added to the stream."""
-        circle = Circle((x, y), 0.095, facecolor=PAPER, edgecolor=INK, linewidth=1.2, zorder=5)
-        self.ax.add_patch(circle)
-        for dx, dy in ((0.055, 0), (0, 0.055)):
-            stroke = (x - dx, y - dy), (x + dx, y + dy)
-            self.line(*stroke, color=INK, width=1.2, head=False, zorder=6)
+# The losses that the README of the original project prints, by run and step.
+ORIGINAL = {
+    "step1": dict(
+        zip(
+            range(0, 1000, 100),
+            (11.0011, 4.9416, 4.2336, 5.2082, 4.2915, 4.1871, 6.1562, 5.7454, 4.9037, 6.5263),
+            strict=True,
+        )
+    ),
+    "step2": dict(
+        zip(
+            range(0, 1000, 100),
+            (10.9186, 6.5374, 5.8276, 6.2550, 4.6903, 6.2554, 6.1157, 5.1208, 4.7785, 6.2280),
+            strict=True,
+        )
+    ),
+    "step3": dict(
+        zip(
+            range(0, 100, 10),
+            (10.9368, 7.5061, 7.0942, 6.7423, 6.6048, 6.5786, 6.5698, 6.4350, 6.7832, 6.2560),
+            strict=True,
+        )
+    ),
+}
 
 
 def gpt2(config=SIZES["gpt2"]):
@@ -515,9 +495,52 @@ def sizes(B, T):
     return fig
 
 
+def step_curve(run):
+    """Draw the loss of a recorded step, "step1" to "step3", with the original's points. 3.6 x 3.6.
+
+    Raises ValueError for a run that the original hasn't.
+    """
+    if run not in ORIGINAL:
+        raise ValueError(f"the original has no {run!r}; choose one of {', '.join(ORIGINAL)}")
+    head, *records = map(json.loads, recorded(run).read_text(encoding="utf-8").splitlines())
+    steps, losses = [r["step"] for r in records], [r["loss"] for r in records]
+    tenth = len(losses) // 10
+    end, half_life = sum(losses[-tenth:]) / tenth, tenth // 5
+    fig, ax = figure("square")
+    average = loss_curve(ax, steps, losses, half_life)
+    style = {"color": COLORS["baseline"], "markerfacecolor": "white", "linestyle": "none"}
+    ax.plot(*zip(*ORIGINAL[run].items(), strict=True), "o", markersize=4.5, **style)
+    reference_line(ax, math.log(head["model"]["vocab_size"]), "ln V, all tokens equally likely")
+    ax.set(xlabel="step", ylabel="loss (nats / token)", xlim=(-0.02 * len(steps), len(steps)))
+    ax.set_title(f"Step {run[-1]}: from {losses[0]:.2f} to {end:.2f}")
+    keys = (
+        ("●", "each step, and smoothed", COLORS["ours"]),
+        ("○", "the original's table", COLORS["baseline"]),
+    )
+    for y, (mark, text, color) in zip((0.84, 0.77), keys, strict=True):
+        ax.text(0.98, y, f"{text} {mark}", color=color, transform=ax.transAxes, ha="right")
+    fig.alt = (
+        f"Loss by step of {run}, from {losses[0]:.4f} to {average[-1]:.2f} smoothed (half-life "
+        f"{half_life} steps), {end:.2f} on average over the last {tenth} steps, raw between "
+        f"{min(losses):.2f} and {max(losses):.2f}. Ten circles are the original's printed losses: "
+        f"{', '.join(f'{loss:.2f}' for loss in ORIGINAL[run].values())}."
+    )
+    return fig
+
+
+# The README's pictures.
+PICTURES = {
+    "gpt2": gpt2,
+    "gpt2_ff": forward_pass,
+    "s1": lambda: step_curve("step1"),
+    "s2": lambda: step_curve("step2"),
+    "s3": lambda: step_curve("step3"),
+}
+
+
 def main(folder="images"):
-    """Write the README's two pictures into `folder`, the same bytes each time."""
-    for name, draw in {"gpt2": gpt2, "gpt2_ff": forward_pass}.items():
+    """Write the README's pictures into `folder`, the same bytes each time."""
+    for name, draw in PICTURES.items():
         path = Path(folder) / f"{name}.png"
         path.write_bytes(to_png(draw(), dpi=300))
         print(path)

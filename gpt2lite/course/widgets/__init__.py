@@ -1,0 +1,10 @@
+"""The things to move in the notebooks: core ipywidgets only, so that Colab shows them too.
+
+Knows nothing about any one notebook. A widget is not stored with its notebook, so a picture stands
+beside each.
+"""
+
+from gpt2lite.course.widgets.sampling import next_logits, next_tokens, sampling_playground
+from gpt2lite.course.widgets.sizes import sizes_explorer
+
+__all__ = ["next_logits", "next_tokens", "sampling_playground", "sizes_explorer"]

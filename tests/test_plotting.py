@@ -1,0 +1,61 @@
+"""The parts of a curve: smoothing, the x axis, raw and average, levels."""
+
+import numpy as np
+import pytest
+
+from gpt2lite.plotting import along, figure, loss_curve, reference_line, smooth
+
+HEAD = {"training": {"batch_size": 4, "seq_len": 32, "accumulation": 2}}
+RECORDS = [{"step": step, "loss": 5.0 - step, "ms": 30_000.0} for step in range(3)]
+
+
+def test_an_average_of_equal_values_is_that_value_from_the_first_on():
+    assert smooth([5.0] * 40, 10) == pytest.approx([5.0] * 40)
+
+
+def test_what_lies_a_half_life_back_counts_half():
+    after = smooth([0.0] * 500 + [1.0] * 20, 20)
+    assert after[-1] == pytest.approx(0.5, abs=1e-6)
+    assert smooth([1.0, 0.0], 1)[-1] == pytest.approx(1 / 3)  # weights 1/2 and 1
+
+
+def test_nothing_is_smoothed_by_a_half_life_of_0():
+    values = [3.0, 1.0, 2.0]
+    assert smooth(values, 0).tolist() == values
+
+
+def test_what_is_not_finite_counts_nothing():
+    smoothed = smooth([np.inf, 4.0, np.nan, 4.0], 2)
+    assert np.isnan(smoothed[0]) and smoothed[1:].tolist() == pytest.approx([4.0] * 3)
+
+
+def test_the_axes_count_the_records_own_step():
+    assert along(HEAD, RECORDS, "steps").tolist() == [1, 2, 3]
+    assert along(HEAD, RECORDS, "tokens").tolist() == [256, 512, 768]
+    assert along(HEAD, RECORDS, "minutes").tolist() == [0.5, 1.0, 1.5]
+    with pytest.raises(ValueError, match='"steps", "tokens" or "minutes", not \'epochs\''):
+        along(HEAD, RECORDS, "epochs")
+
+
+def test_a_curve_shows_raw_and_average():
+    _, ax = figure()
+    average = loss_curve(ax, [1, 2, 3], [5.0, 4.0, 3.0], half_life=1)
+    raw, strong = ax.lines
+    assert raw.get_ydata().tolist() == [5, 4, 3] and raw.get_alpha() < strong.get_linewidth()
+    assert strong.get_ydata().tolist() == average.tolist()
+    _, ax = figure()
+    loss_curve(ax, [1, 2], [5.0, 4.0])
+    assert len(ax.lines) == 1, "unsmoothed, raw and average are the same line"
+
+
+def test_a_level_has_its_name():
+    _, ax = figure()
+    reference_line(ax, 10.8, "ln V")
+    assert set(ax.lines[0].get_ydata()) == {10.8} and ax.texts[0].get_text() == "ln V"
+
+
+def test_low_axes_lie_under_the_first_on_the_same_x():
+    fig, axes = figure("curve", under=2)
+    assert fig.get_size_inches().tolist() == pytest.approx([7, 2.6 + 1.6]) and len(axes) == 3
+    axes[0].set_xlim(0, 50)
+    assert axes[2].get_xlim() == (0, 50)
