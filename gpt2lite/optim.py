@@ -35,5 +35,6 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     """Return the rate of a step, counted from 0: linear warm-up to lr, then a cosine to min_lr."""
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
+    end = config.lr if config.min_lr is None else config.min_lr
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * min(done, 1))) / 2
+    return end + (config.lr - end) * (1 + math.cos(math.pi * min(done, 1))) / 2

@@ -2,8 +2,9 @@ import hashlib
 import importlib.metadata
 
 import pytest
+import torch
 
-from gpt2lite import GPT, SIZES, GPTConfig, __main__, corpora
+from gpt2lite import GPT, SIZES, GPTConfig, __main__, checkpoint, corpora
 from gpt2lite.training import read_log
 
 
@@ -102,8 +103,31 @@ def test_train_goes_on_where_it_stopped_and_keeps_its_log(tmp_path, monkeypatch,
     for steps in ("2", "4", "4"):
         assert __main__.main(["train", *options, "--steps", steps]) == 0
     head, records = read_log(tmp_path / "run.jsonl")
-    assert [r["step"] for r in records] == [0, 1, 2, 3] and head["training"]["steps"] == 4
+    assert [r["step"] for r in records] == [0, 1, 2, 3]
+    assert head["training"]["steps"] == 2, "the header is that of the first start"
+    assert {r["lr"] for r in records} == {3e-4}
     assert __main__.main(["train", *options, "--steps", "5", "--lr", "0.5"]) == 1
     assert "made with lr=0.0003, not 0.5" in capsys.readouterr().err
     assert __main__.main(["train", *options[:-2], "--batch-size", "999"]) == 1
     assert "too few" in capsys.readouterr().err
+
+
+def test_train_validates_keeps_the_best_and_exports_it(tmp_path, monkeypatch, capsys):
+    tiny = GPTConfig(block_size=8, n_layer=1, n_head=1, n_embd=8)
+    monkeypatch.setitem(SIZES, "lite", tiny)
+    (tmp_path / "my.txt").write_text("To be, or not to be, that is the question. " * 40)
+    losses = iter([3.0, 1.0, 2.0])
+    monkeypatch.setattr("gpt2lite.evaluation.validation_loss", lambda *_: next(losses))
+    options = ["--model", "lite", "--text", str(tmp_path / "my.txt"), "--seq-len", "8"]
+    options += ["--steps", "3", "--lr", "1e-4", "--validation", "0.2", "--save-every", "1"]
+    options += ["--log", str(tmp_path / "run.jsonl"), "--save", str(tmp_path / "run")]
+    assert __main__.main(["train", *options, "--export", str(tmp_path / "out")]) == 0
+    _, records = read_log(tmp_path / "run.jsonl")
+    assert [r["validation"] for r in records] == [3.0, 1.0, 2.0]
+    assert {r["lr"] for r in records} == {1e-4}, "by default the rate is constant, whatever it is"
+    (best,) = checkpoint.found(tmp_path / "run", best=True)
+    weights = checkpoint.load(best)["model"]
+    for name, w in GPT.from_pretrained(tmp_path / "out").state_dict().items():
+        assert torch.equal(w, weights[name].bfloat16().float()), "not the best, or not in bf16"
+    assert __main__.main(["train", *options, "--validation", "2"]) == 1
+    assert "--validation is a share" in capsys.readouterr().err
