@@ -34,7 +34,7 @@ def batches(B, T):
     generator = torch.Generator().manual_seed(0)
     while True:
         ids = torch.randint(50257, (B, T + 1), generator=generator)
-        yield ids[:, :-1], ids[:, 1:]
+        yield ids[:, :-1], ids[:, 1:].contiguous()  # nanoGPT asks for that
 
 
 class Endless:
@@ -148,6 +148,7 @@ def row(B, T, dtype):
     for _ in range(ROUNDS + 2):  # the first two warm up
         rounds.append({})
         for name, pipe in pipes.items():
+            time.sleep(0.1)  # the threads of the one before have stopped waiting for work
             pipe.send(True)
             rounds[-1][name] = pipe.recv()
     for pipe in pipes.values():

@@ -39,10 +39,14 @@ class OutOfMemory(TrainingError):
 def train(model, batches, config: TrainConfig, precision: Precision | None = None):
     """Train a model; yield a record per step (see Trainer.step), with a progress bar.
 
-    Stop whenever you like: the model keeps what it has learned. To save a run and go on with it
-    later, make the Trainer yourself.
+    Interrupt it whenever you like: the loop ends, and the model keeps what it has learned. To save
+    a run and go on with it later, make the Trainer yourself.
     """
-    yield from progress(Trainer(model, batches, config, precision))
+    trainer = Trainer(model, batches, config, precision)
+    try:
+        yield from progress(trainer)
+    except KeyboardInterrupt:
+        print(f"interrupted after {trainer.done} of {config.steps} steps")
 
 
 def progress(trainer: "Trainer") -> Iterator[dict]:

@@ -191,6 +191,16 @@ def test_a_scaler_does_not_change_the_norm():
         )
 
 
+def test_fp16_with_a_scaler_has_the_norm_of_fp32():
+    fp16 = Precision(torch.device("cpu"), torch.float16, True, "as on a T4")
+    base = trainer(dropout=0.0)
+    run = training.Trainer(base.model, base.batches, base.config, fp16)
+    for half, plain in zip(run, trainer(dropout=0.0), strict=True):
+        assert half["scale"] == 2**16 and half["skipped"] == 0
+        assert half["grad_norm"] == pytest.approx(plain["grad_norm"], rel=2e-3)
+        assert half["loss"] == pytest.approx(plain["loss"], rel=1e-3)
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "foreign", "code"])
 def test_a_damaged_checkpoint_is_refused_by_name(tmp_path, damage):
     run = trainer()
@@ -264,6 +274,19 @@ def test_train_yields_each_record_and_leaves_a_trained_model():
     expected = [r["loss"] for r in trainer(dropout=0.0)]
     records = list(training.train(run.model, run.batches, run.config, FP32))
     assert [r["loss"] for r in records] == expected and expected[-1] < expected[0]
+
+
+def test_interrupting_train_ends_its_loop_with_all_records_so_far(monkeypatch, capsys):
+    run, step = trainer(), training.Trainer.step
+
+    def interrupted(trainer):
+        if trainer.done == 3:
+            raise KeyboardInterrupt
+        return step(trainer)
+
+    monkeypatch.setattr(training.Trainer, "step", interrupted)
+    assert len(list(training.train(run.model, run.batches, run.config, FP32))) == 3
+    assert capsys.readouterr().out == "interrupted after 3 of 8 steps\n"
 
 
 def test_a_model_that_does_not_compile_runs_as_written(monkeypatch):
