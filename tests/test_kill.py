@@ -14,10 +14,10 @@ from gpt2lite import SIZES, GPTConfig, checkpoint
 from gpt2lite.training import read_log
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-KILLS, STEPS = 20, 60
+KILLS, STEPS = 20, 120
 
 
-def run(folder, started=None):
+def run(folder, begun=None):
     """Train in a process of its own, a checkpoint each step, as the command line does."""
     from gpt2lite import __main__, training
 
@@ -27,37 +27,45 @@ def run(folder, started=None):
     options = ["--model", "lite", "--dropout", "0.1", "--text", text, "--order", "random"]
     options += ["--seq-len", "8", "--steps", str(STEPS), "--save-every", "1"]
     options += ["--validation", "0.2", "--log", folder + ".jsonl", "--save", folder]
-    if started:  # the first step tells
-        step = training.Trainer.step
-        training.Trainer.step = lambda self: (started.set(), step(self))[1]
+    step = training.Trainer.step
+
+    def counted(trainer):
+        begun.value += 1
+        return step(trainer)
+
+    if begun:
+        training.Trainer.step = counted
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         assert __main__.main(["train", *options]) == 0
 
 
 def test_killed_twenty_times_is_never_stopped(tmp_path):
     (tmp_path / "my.txt").write_text("To be, or not to be, that is the question. " * 20)
-    context = multiprocessing.get_context("forkserver")  # imports torch once, forks a clean process
-    context.set_forkserver_preload(["gpt2lite.training", "gpt2lite.sampling", "tyro"])
+    context = multiprocessing.get_context("forkserver")  # imports torch once, forks from there
+    context.set_forkserver_preload(
+        ["gpt2lite.training", "tyro", "torch._dynamo"]
+    )  # AdamW asks for it
     whole, parts = str(tmp_path / "whole"), str(tmp_path / "parts")
     process = context.Process(target=run, args=(whole,))
     process.start()
     process.join()
     assert process.exitcode == 0
 
-    moments, kills = random.Random(0), 0
-    while kills < KILLS:
-        started = context.Event()
-        process = context.Process(target=run, args=(parts, started))
+    moments, reached = random.Random(0), []
+    for _ in range(KILLS):
+        begun, steps = context.Value("i", 0), moments.randint(2, 6)
+        process = context.Process(target=run, args=(parts, begun))
         process.start()
-        assert started.wait(60), "the run did not begin again"
-        time.sleep(moments.uniform(0, 0.02))
+        while begun.value < steps and process.is_alive():
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.01))  # anywhere in a step, or while it is being saved
         process.kill()
         process.join()
-        kills += process.exitcode == -9
         assert process.exitcode == -9, "the run was over before it was killed: make it longer"
-        if os.path.exists(parts):
-            for path in checkpoint.found(parts):
-                checkpoint.load(path)  # raises if it is damaged
+        for path in checkpoint.found(parts):
+            checkpoint.load(path)  # raises if it is damaged
+        reached.append(checkpoint.load(parts)["done"])
+    assert reached == sorted(set(reached)), f"a run lost more than its last step: {reached}"
     process = context.Process(target=run, args=(parts,))
     process.start()
     process.join()
