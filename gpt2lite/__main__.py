@@ -141,13 +141,14 @@ def train(
         tensorboard: A folder to write the same into, for TensorBoard.
         save: A folder for checkpoints; a run that finds one there goes on from it.
         save_every: Steps between checkpoints and validations.
-        export: A folder for the weights in Hugging Face's format, in bf16, the best where known.
+        export: A folder for model and tokenizer as transformers opens them: bf16, the best so far.
     """
     import torch
 
     from gpt2lite import GPT, SIZES, checkpoint, data, evaluation, precision, training
     from gpt2lite.corpora import load_text
     from gpt2lite.model import init_default
+    from gpt2lite.tokenizer import save_tokenizer
 
     if save_every < 1:
         raise ValueError(f"--save-every must be at least 1, not {save_every}")
@@ -191,6 +192,7 @@ def train(
         if save and (kept := checkpoint.found(save, best=True)):
             gpt.load_state_dict(checkpoint.load(kept[-1], chosen.device)["model"])
         gpt.to(torch.bfloat16).save_pretrained(export)
+        save_tokenizer(export)
     print(f"done: {run.done} steps")
 
 

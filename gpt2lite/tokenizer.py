@@ -9,6 +9,7 @@ gpt-2/src/encoder.py, whose vocab.bpe this is, byte for byte.
 
 import functools
 import hashlib
+import json
 from pathlib import Path
 
 import tiktoken
@@ -73,3 +74,17 @@ def get_tokenizer() -> tiktoken.Encoding:
         mergeable_ranks={token: rank for rank, token in enumerate(tokens)},
         special_tokens={"<|endoftext|>": END_OF_TEXT},
     )
+
+
+def save_tokenizer(folder) -> None:
+    """Write the tokenizer's files beside a model's, so that transformers finds both in `folder`."""
+    names = byte_to_unicode()
+    tokens = map(get_tokenizer().decode_single_token_bytes, range(END_OF_TEXT))
+    vocabulary = {"".join(map(names.get, token)): i for i, token in enumerate(tokens)}
+    vocabulary["<|endoftext|>"] = END_OF_TEXT
+    folder = Path(folder)
+    text = {"ensure_ascii": False, "separators": (",", ":")}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, **text), encoding="utf-8")
+    (folder / "merges.txt").write_bytes(VOCAB_FILE.read_bytes())
+    settings = {"tokenizer_class": "GPT2Tokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -2,6 +2,7 @@ import socket
 
 import pytest
 import regex
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,3 +81,12 @@ def test_a_damaged_merge_table_is_refused(monkeypatch, tmp_path, damage):
     monkeypatch.setattr(tokenizer, "VOCAB_FILE", damaged)
     with pytest.raises(AssetError, match="not GPT-2's merge table.*reinstall"):
         tokenizer.read_merges()
+
+
+def test_transformers_opens_the_saved_tokenizer(tmp_path):
+    tokenizer.save_tokenizer(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    for text in ("Hello World ! I'm LLM", "  two  spaces\n\n", "naïve 漢字 🙂"):
+        ids = tokenizer.get_tokenizer().encode_ordinary(text)
+        assert theirs(text)["input_ids"] == ids and theirs.decode(ids) == text
+    assert theirs.eos_token_id == tokenizer.END_OF_TEXT
