@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from gpt2lite import cpu
 from gpt2lite.sampling import evaluating
 
 
@@ -25,7 +26,7 @@ def validation_loss(model, tokens, B: int, T: int, batches: int | None = None) -
         raise ValueError(f"{len(tokens)} tokens hold no window of {T} + 1: choose a smaller T")
     windows = min(windows, batches * B) if batches else windows
     total = 0.0
-    with evaluating(model):
+    with evaluating(model), cpu.onednn():
         for first in range(0, windows, B):
             starts = range(first, min(first + B, windows))
             rows = np.stack([tokens[i * T : i * T + T + 1] for i in starts]).astype(np.int64)
