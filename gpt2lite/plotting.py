@@ -14,8 +14,9 @@ import io
 
 import matplotlib
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -86,6 +87,7 @@ def figure(kind="curve", ncols=1, title=None, under=0):
 
 def label_line(ax, x, y, text, color):
     """Write `text` beside a line's end, at data point (x, y), in the line's colour."""
+    halo = withStroke(linewidth=2.5, foreground="white")  # to be read across another line
     ax.annotate(
         text,
         (x, y),
@@ -94,6 +96,7 @@ def label_line(ax, x, y, text, color):
         va="center",
         color=color,
         annotation_clip=False,
+        path_effects=[halo],
     )
 
 
@@ -135,16 +138,17 @@ def loss_curve(ax, x, losses, half_life=0, color=COLORS["ours"], line="-"):
     """Draw losses faintly and their average (see `smooth`) strongly; return the average."""
     smoothed = smooth(losses, half_life)
     if half_life:
-        ax.plot(x, losses, color=color, linewidth=0.6, linestyle="-", alpha=0.3)
+        pale = [1 - 0.4 * (1 - c) for c in to_rgb(color)]  # opaque: fewer colours, a smaller file
+        ax.plot(x, losses, color=pale, linewidth=0.6, linestyle="-", zorder=1.5)
     ax.plot(x, smoothed, color=color, linestyle=line)
     return smoothed
 
 
-def reference_line(ax, y, text, color=COLORS["baseline"]):
-    """Draw a level to measure a curve by, with its name above the right end."""
-    ax.axhline(y, color=color, linewidth=0.9, linestyle="--", zorder=1)
-    at = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "bottom"}
-    ax.text(0.995, y, text, color=color, fontsize=8, **at)
+def reference_line(ax, y, text, color=COLORS["baseline"], side="right"):
+    """Draw a level to measure a curve by, with its name above the line's "left" or "right" end."""
+    ax.axhline(y, color=color, linewidth=0.9, linestyle=(0, (5, 3)), zorder=1)
+    at = {"transform": ax.get_yaxis_transform(), "ha": side, "va": "bottom"}
+    ax.text(0.995 if side == "right" else 0.005, y, text, color=color, fontsize=8, **at)
 
 
 def heatmap(ax, matrix, kind="attention", rows=None, columns=None):
@@ -170,21 +174,24 @@ def heatmap(ax, matrix, kind="attention", rows=None, columns=None):
     return image
 
 
-def to_png(fig, dpi=DPI):
-    """Return a figure as a PNG of 256 colours, a third of the size, the same bytes each time."""
+def to_png(fig, dpi=DPI, colors=256):
+    """Return a figure as a PNG of few colours, a third of the size, the same bytes each time."""
     raw, small, about = io.BytesIO(), io.BytesIO(), PngInfo()
     fig.savefig(raw, format="png", dpi=dpi)
     about.add_itxt("Description", getattr(fig, "alt", ""))
-    image = Image.open(raw).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    # By coverage a thin line keeps its colour; by median, with 256, so do the shades of a heatmap.
+    how = Image.Quantize.MEDIANCUT if colors == 256 else Image.Quantize.MAXCOVERAGE
+    image = Image.open(raw).convert("RGB").quantize(colors, method=how, dither=Image.Dither.NONE)
     image.save(small, format="PNG", optimize=True, dpi=(dpi, dpi), pnginfo=about)
     return small.getvalue()
 
 
-def show(fig, alt=None):
+def show(fig, alt=None, colors=256):
     """Show a figure below the cell, with an alt text for readers who cannot see it.
 
     `alt` says what the picture shows; the drawings of gpt2lite.course.figures bring theirs along as
-    `fig.alt`. Raises ValueError without one.
+    `fig.alt`. Raises ValueError without one. `colors` at most are stored: curves need few, and
+    noisy ones make large files.
     """
     from IPython.display import display
 
@@ -192,7 +199,7 @@ def show(fig, alt=None):
     if not alt:
         raise ValueError('every picture needs an alt text: show(fig, alt="what it shows")')
     # An <img>, because JupyterLab and Colab drop the alt text of an image/png output.
-    data = base64.b64encode(to_png(fig)).decode()
+    data = base64.b64encode(to_png(fig, colors=colors)).decode()
     width = round(fig.get_figwidth() * 100)
     img = f'<img alt="{html.escape(alt)}" width="{width}" src="data:image/png;base64,{data}">'
     display({"text/html": img, "text/plain": alt}, raw=True)

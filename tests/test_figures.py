@@ -79,7 +79,7 @@ def difference(a, b):
     return np.abs(a - b).max()
 
 
-COMMITTED = {"gpt2": figures.gpt2, "gpt2_ff": figures.forward_pass}
+COMMITTED = figures.PICTURES
 
 
 @pytest.mark.parametrize("name, draw", COMMITTED.items(), ids=COMMITTED)

@@ -1,10 +1,18 @@
-"""The parts of a curve: smoothing, the x axis, raw and average, levels."""
+"""The parts of a curve: smoothing, axes, raw and average, levels; and the README's three curves."""
+
+import re
+from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
 
+from gpt2lite.course.figures import ORIGINAL, step_curve
+from gpt2lite.course.setup import recorded
 from gpt2lite.plotting import along, figure, loss_curve, reference_line, smooth
+from gpt2lite.training import read_log
 
+README = Path(__file__).parents[1] / "README.md"
 HEAD = {"training": {"batch_size": 4, "seq_len": 32, "accumulation": 2}}
 RECORDS = [{"step": step, "loss": 5.0 - step, "ms": 30_000.0} for step in range(3)]
 
@@ -41,7 +49,8 @@ def test_a_curve_shows_raw_and_average():
     _, ax = figure()
     average = loss_curve(ax, [1, 2, 3], [5.0, 4.0, 3.0], half_life=1)
     raw, strong = ax.lines
-    assert raw.get_ydata().tolist() == [5, 4, 3] and raw.get_alpha() < strong.get_linewidth()
+    assert raw.get_ydata().tolist() == [5, 4, 3]
+    assert raw.get_linewidth() < strong.get_linewidth() and raw.get_zorder() < strong.get_zorder()
     assert strong.get_ydata().tolist() == average.tolist()
     _, ax = figure()
     loss_curve(ax, [1, 2], [5.0, 4.0])
@@ -59,3 +68,34 @@ def test_low_axes_lie_under_the_first_on_the_same_x():
     assert fig.get_size_inches().tolist() == pytest.approx([7, 2.6 + 1.6]) and len(axes) == 3
     axes[0].set_xlim(0, 50)
     assert axes[2].get_xlim() == (0, 50)
+
+
+@pytest.mark.parametrize("run", ORIGINAL)
+def test_a_recorded_step_is_drawn_with_the_originals_points(run):
+    records = read_log(recorded(run))[1]
+    fig = step_curve(run)
+    drawn = [line.get_ydata() for line in fig.axes[0].lines]
+    losses = [record["loss"] for record in records]
+    assert any(list(y) == losses for y in drawn), "every step, not the average alone"
+    assert any(list(y) == list(ORIGINAL[run].values()) for y in drawn)
+    assert f"{losses[0]:.2f}" in fig.alt and len(ORIGINAL[run]) == 10
+
+
+def test_only_the_originals_steps_have_its_points():
+    with pytest.raises(ValueError, match="no 'step4'; choose one of step1"):
+        step_curve("step4")
+
+
+@pytest.mark.parametrize("run", ORIGINAL)
+def test_the_readme_prints_what_the_records_hold(run):
+    head, records = read_log(recorded(run))
+    steps = head["training"]["steps"]
+    text = README.read_text(encoding="utf-8")
+    section = re.search(rf"^### Step {run[-1]}\b.*?(?=^\*\*|^##)", text, re.M | re.S)[0]
+    for step, theirs in ORIGINAL[run].items():
+        row = re.search(rf"^ *{step}/{steps} +([\d.]+) +([\d.]+)", section, re.M)
+        assert row, f"no line for iteration {step}"
+        assert (row[1], float(row[2])) == (f"{records[step]['loss']:.4f}", theirs)
+    assert head["command"] in section and head["hardware"] in section
+    assert f"| {median(record['ms'] for record in records):,.0f} ms |" in section
+    assert f'images/s{run[-1]}.png" width="400" alt="{step_curve(run).alt}"' in section

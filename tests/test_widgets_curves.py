@@ -6,7 +6,7 @@ import ipywidgets
 import numpy as np
 import pytest
 
-from gpt2lite.course.widgets.curves import LOOKS, compare, curve_explorer
+from gpt2lite.course.widgets.curves import LOOKS, compare_runs, curve_explorer
 
 
 def run(B, T, steps=60, end=3.0):
@@ -58,26 +58,26 @@ def test_only_widgets_that_colab_knows():
 def test_a_run_keeps_its_colour_whatever_else_is_chosen():
     dial, page = dials(curve_explorer(RUNS))
     assert (
-        compare({"two": RUNS["two"]}, looks=[LOOKS[1]]).axes[0].lines[-1].get_color()
+        compare_runs({"two": RUNS["two"]}, looks=[LOOKS[1]]).axes[0].lines[-1].get_color()
         == (LOOKS[1][0])
     )
 
 
 def test_runs_are_compared_where_all_have_been():
-    fig = compare(RUNS, half_life=0, axis="tokens")
+    fig = compare_runs(RUNS, half_life=0, axis="tokens")
     shared = 60 * 4 * 32  # where the second ends; the first has read that after 30 of its steps
     losses = [r["loss"] for r in RUNS["one"][1]]
     assert (
         f"After {shared:,} tokens: one {losses[29]:.2f}, two {RUNS['two'][1][-1]['loss']:.2f}"
         in (fig.alt)
     )
-    assert "After 60 steps" in compare(RUNS, axis="steps").alt
-    assert "After 0.6 minutes" in compare(RUNS, axis="minutes").alt
+    assert "After 60 steps" in compare_runs(RUNS, axis="steps").alt
+    assert "After 0.6 minutes" in compare_runs(RUNS, axis="minutes").alt
 
 
 def test_names_at_the_same_end_do_not_touch():
     same = {name: run(4, 32, end=3.0 + i / 1000) for i, name in enumerate("abcde")}
-    fig = compare(same)
+    fig = compare_runs(same)
     fig.draw_without_rendering()
     boxes = [t.get_window_extent() for t in fig.axes[0].texts]
     assert len(boxes) == 5
@@ -86,5 +86,5 @@ def test_names_at_the_same_end_do_not_touch():
 
 @pytest.mark.parametrize("log_x, log_y", [(True, False), (False, True), (True, True)])
 def test_logarithmic_axes(log_x, log_y):
-    ax = compare(RUNS, log_x=log_x, log_y=log_y).axes[0]
+    ax = compare_runs(RUNS, log_x=log_x, log_y=log_y).axes[0]
     assert (ax.get_xscale() == "log", ax.get_yscale() == "log") == (log_x, log_y)

@@ -16,14 +16,14 @@ def model():
     return page.unit_model(C=64)
 
 
-def built(model, n_layer, std, wpe_std, smaller):
+def built(model, n_layer, wte, wpe, blocks, smaller):
     """Return a plain GPT whose weights are those that the dials stand for."""
     c = model.config
     gpt = GPT(GPTConfig(c.block_size, c.vocab_size, n_layer, c.n_head, c.n_embd))
     for name, p in gpt.named_parameters():
         p.data.copy_(model.get_parameter(name))
         if p.dim() == 2:
-            p.data *= wpe_std if name == "wpe.weight" else std
+            p.data *= {"wte.weight": wte, "wpe.weight": wpe}.get(name, blocks)
             if smaller and name.endswith("c_proj.weight"):
                 p.data /= math.sqrt(2 * n_layer)
     return gpt.eval()
@@ -31,9 +31,9 @@ def built(model, n_layer, std, wpe_std, smaller):
 
 @pytest.mark.parametrize("smaller", (True, False))
 def test_the_dials_stand_for_a_real_gpt2(model, smaller):
-    n_layer, std, wpe_std = 2, 0.05, 0.03
-    rms, loss = page.first_stream(model, n_layer, std, wpe_std, smaller)
-    gpt, seen = built(model, n_layer, std, wpe_std, smaller), []
+    at = (2, 0.07, 0.03, 0.05, smaller)
+    rms, loss = page.first_stream(model, *at)
+    gpt, seen = built(model, *at), []
     for part in (*gpt.h, gpt.ln_f):
         part.register_forward_pre_hook(lambda _, x: seen.append(x[0].square().mean().sqrt().item()))
     generator = torch.Generator().manual_seed(0)
@@ -48,7 +48,7 @@ def test_the_dials_begin_where_gpt2_begins(model):
     c = model.config
     gpt = GPT(GPTConfig(c.block_size, c.vocab_size, 12, c.n_head, c.n_embd))
     init_gpt2(gpt)
-    ours = built(model, 12, 0.02, 0.01, True).state_dict()
+    ours = built(model, 12, 0.02, 0.01, 0.02, True).state_dict()
     for name, p in gpt.state_dict().items():
         if p.dim() == 2:
             assert ours[name].std() == pytest.approx(p.std().item(), rel=0.06), name
@@ -64,16 +64,21 @@ def test_the_unit_model_leaves_the_readers_random_numbers_alone():
 
 
 def test_the_smaller_projections_keep_the_streams_end_at_any_depth(model):
-    ends = [page.first_stream(model, n, 0.02, 0.01, True)[0][-1] for n in (2, 24)]
-    assert ends[1] == pytest.approx(ends[0], rel=0.1)
-    ends = [page.first_stream(model, n, 0.02, 0.01, False)[0][-1] for n in (2, 24)]
-    assert ends[1] > 1.3 * ends[0]
+    ends = {
+        smaller: [page.first_stream(model, n, 0.02, 0.01, 0.02, smaller)[0][-1] for n in (2, 24)]
+        for smaller in (True, False)
+    }
+    assert ends[True][1] == pytest.approx(ends[True][0], rel=0.1)
+    assert ends[False][1] > 1.3 * ends[False][0]
 
 
-def test_the_report_says_whether_the_prediction_holds(model):
-    gpt2 = page.start_report(model, 12, 0.02, 0.01, True)
-    assert "First loss 10.84, as predicted" in gpt2 and gpt2.count("into h.") == 12
-    assert "not as predicted" in page.start_report(model, 12, 1.0, 1.0, False)
+def test_the_report_marks_the_prediction_that_holds(model):
+    random, own = "✓</span>ln V", "✓</span>a token"
+    gpt2 = page.start_report(model, 12, 0.02, 0.01, 0.02, True)
+    assert "First loss 10.84" in gpt2 and random in gpt2 and own not in gpt2
+    assert gpt2.count("into h.") == 12 and gpt2.count("into ln_f") == 1
+    loud = page.start_report(model, 12, 0.5, 0.01, 0.02, True)
+    assert own in loud and random not in loud
 
 
 def test_every_dial_moves_the_page():
@@ -84,7 +89,7 @@ def test_every_dial_moves_the_page():
     for dial in dials:
         dial.value = not dial.value if dial.description.startswith("both") else dial.options[-1][1]
         pages.append(shown.value)
-    assert len(set(pages)) == len(dials) + 1 == 5
+    assert len(set(pages)) == len(dials) + 1 == 6
     core = "VBox HBox HTML SelectionSlider Checkbox".split()
     kinds = {type(w) for w in (explorer, *rows, *dials, shown)}
     assert kinds == {getattr(ipywidgets, name) for name in core}

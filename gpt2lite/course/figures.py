@@ -503,27 +503,28 @@ def step_curve(run):
     if run not in ORIGINAL:
         raise ValueError(f"the original has no {run!r}; choose one of {', '.join(ORIGINAL)}")
     head, *records = map(json.loads, recorded(run).read_text(encoding="utf-8").splitlines())
-    steps, losses = [r["step"] for r in records], [r["loss"] for r in records]
+    losses, printed = [record["loss"] for record in records], ORIGINAL[run]
     tenth = len(losses) // 10
-    end, half_life = sum(losses[-tenth:]) / tenth, tenth // 5
+    half_life, end = (20 if len(losses) > 100 else 0), sum(losses[-tenth:]) / tenth
     fig, ax = figure("square")
-    average = loss_curve(ax, steps, losses, half_life)
-    style = {"color": COLORS["baseline"], "markerfacecolor": "white", "linestyle": "none"}
-    ax.plot(*zip(*ORIGINAL[run].items(), strict=True), "o", markersize=4.5, **style)
-    reference_line(ax, math.log(head["model"]["vocab_size"]), "ln V, all tokens equally likely")
-    ax.set(xlabel="step", ylabel="loss (nats / token)", xlim=(-0.02 * len(steps), len(steps)))
+    loss_curve(ax, range(len(losses)), losses, half_life)
+    reference_line(ax, math.log(head["model"]["vocab_size"]), "ln V: all tokens equally likely")
+    ours, theirs = {"color": COLORS["ours"]}, {"color": COLORS["baseline"], "fillstyle": "none"}
+    ax.plot(list(printed), [losses[step] for step in printed], "o", markersize=3.4, **ours)
+    ax.plot(list(printed), list(printed.values()), "o", markersize=7, **theirs)
+    for y, look, text in ((0.84, ours, "ours at the same steps"), (0.77, theirs, "the original")):
+        size = 3.4 if look is ours else 7
+        ax.plot(0.96, y + 0.012, "o", markersize=size, transform=ax.transAxes, **look)
+        at = {"transform": ax.transAxes, "ha": "right"}
+        ax.text(0.92, y, text, color=look["color"], **at)
+    ax.set(xlabel="step", ylabel="loss (nats / token)", xlim=(-0.03 * len(losses), len(losses)))
     ax.set_title(f"Step {run[-1]}: from {losses[0]:.2f} to {end:.2f}")
-    keys = (
-        ("●", "each step, and smoothed", COLORS["ours"]),
-        ("○", "the original's table", COLORS["baseline"]),
-    )
-    for y, (mark, text, color) in zip((0.84, 0.77), keys, strict=True):
-        ax.text(0.98, y, f"{text} {mark}", color=color, transform=ax.transAxes, ha="right")
+    apart = [abs(losses[step] - loss) for step, loss in printed.items()]
     fig.alt = (
-        f"Loss by step of {run}, from {losses[0]:.4f} to {average[-1]:.2f} smoothed (half-life "
-        f"{half_life} steps), {end:.2f} on average over the last {tenth} steps, raw between "
-        f"{min(losses):.2f} and {max(losses):.2f}. Ten circles are the original's printed losses: "
-        f"{', '.join(f'{loss:.2f}' for loss in ORIGINAL[run].values())}."
+        f"Loss of step {run[-1]} by step, from {losses[0]:.2f} to {end:.2f}, the mean of the last "
+        f"{tenth} steps; single steps lie between {min(losses):.2f} and {max(losses):.2f}. Ten "
+        f"steps are marked: there ours and the original's are {sum(apart) / len(apart):.2f} apart "
+        f"on average, at most {max(apart):.2f}."
     )
     return fig
 

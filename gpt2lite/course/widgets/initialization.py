@@ -29,24 +29,25 @@ def unit_model(C: int = 192, seed: int = 1337) -> GPT:
 
 
 @torch.no_grad()
-def first_stream(model, n_layer, std, wpe_std, smaller):
+def first_stream(model, n_layer, wte, wpe, blocks, smaller):
     """Return the stream's rms before each of n_layer blocks and after the last, and the first loss.
 
-    `model` is a unit_model, whose matrices count times `std`, positions times `wpe_std`; `smaller`
-    divides both c_proj by √(2·n_layer). The loss is the mean over all V tokens that could come.
+    `model` is a unit_model, whose matrices count times the spread of their kind: `wte`, `wpe` or
+    `blocks`; `smaller` divides both c_proj by √(2·n_layer). The loss is the mean over all V tokens
+    that could come next.
     """
     idx = torch.randint(len(model.wte.weight), (1, T), generator=torch.Generator().manual_seed(0))
-    x = std * model.wte(idx) + wpe_std * model.wpe.weight  # (1, T, C)
-    factors = {"c_proj.weight": std / (math.sqrt(2 * n_layer) if smaller else 1)}
+    x = wte * model.wte(idx) + wpe * model.wpe.weight  # (1, T, C)
+    c_proj = blocks / (math.sqrt(2 * n_layer) if smaller else 1)
     rms = [x.square().mean().sqrt().item()]
     for block in model.h[:n_layer]:
         weights = {
-            name: p * factors.get(name.split(".", 1)[-1], std) if p.dim() == 2 else p
+            name: p * (c_proj if "c_proj" in name else blocks) if p.dim() == 2 else p
             for name, p in block.named_parameters()
         }
         x = functional_call(block, weights, (x,))
         rms.append(x.square().mean().sqrt().item())
-    logits = std * model.head(model.ln_f(x))  # (1, T, V)
+    logits = wte * model.head(model.ln_f(x))  # (1, T, V)
     return rms, (logits.logsumexp(-1) - logits.mean(-1)).mean().item()
 
 
@@ -62,8 +63,9 @@ def initialization_explorer() -> widgets.Widget:
             **wide,
         )
         for name, values, value in (
-            ("std", SPREADS, 0.02),
-            ("wpe_std", SPREADS, 0.01),
+            ("wte", SPREADS, 0.02),
+            ("wpe", SPREADS, 0.01),
+            ("blocks", SPREADS, 0.02),
             ("n_layer", DEPTHS, 12),
         )
     }
@@ -77,22 +79,26 @@ def initialization_explorer() -> widgets.Widget:
     for dial in (*dials.values(), smaller):
         dial.observe(draw, "value")
     draw()
-    std, wpe_std, n_layer = dials.values()
-    return widgets.VBox([widgets.HBox([std, wpe_std]), widgets.HBox([n_layer, smaller]), page])
+    wte, wpe, blocks, n_layer = dials.values()
+    rows = [wte, wpe], [blocks, n_layer], [smaller]
+    return widgets.VBox([*map(widgets.HBox, rows), page])
 
 
-def start_report(model, n_layer, std, wpe_std, smaller) -> str:
-    """Return, as HTML, the first loss beside its prediction, and the stream by depth."""
-    rms, loss = first_stream(model, n_layer, std, wpe_std, smaller)
+def start_report(model, n_layer, wte, wpe, blocks, smaller) -> str:
+    """Return, as HTML, the first loss beside its two predictions, and the stream by depth."""
+    rms, loss = first_stream(model, n_layer, wte, wpe, blocks, smaller)
     V, C = model.wte.weight.shape
-    predicted, own = math.log(V) + C * std**2 / 2, C * std**2 / rms[-1]
-    verdict = "as predicted" if abs(loss - predicted) < 0.05 else "not as predicted"
-    lines = [
-        f"<b>First loss {loss:,.2f}, {verdict}:</b> ln V + C·σ²/2 = {predicted:,.2f}. A token's own "
-        f"logit is C·σ²/rms = {own:,.1f}.",
-        f'<div style="margin:8px 0 2px"><b>The stream ends at rms {rms[-1]:.3g}</b>, '
-        f"C = {C}, n_layer = {n_layer}:</div>",
-    ]
+    random, own = math.log(V) + C * wte**2 / 2, C * wte**2 / rms[-1]
+    claims = {"ln V + C·σ²/2": random, "a token's own logit, C·σ²/rms": own}
+    lines = [f'<div style="font-weight:bold">First loss {loss:,.2f} nats / token</div>']
+    for claim, value in claims.items():
+        mark = "✓" if abs(value / loss - 1) < 0.05 else "&nbsp;"
+        mono = 'style="display:inline-block;width:18px;text-align:center"'
+        lines.append(f"<div><span {mono}>{mark}</span>{claim} = {value:,.2f}</div>")
+    lines.append(
+        f'<div style="margin:8px 0 2px"><b>The stream ends at rms {rms[-1]:.3g}</b> '
+        f"(C = {C}, n_layer = {n_layer})</div>"
+    )
     for layer, size in enumerate(rms):
         width = 380 * size / max(rms)
         name = f"into h.{layer}" if layer < n_layer else "into ln_f"
