@@ -169,6 +169,8 @@ def train(
     tokens, unseen = data.split(data.encode(load_text(text)), validation)
     batches = data.Batches(tokens, *shape, order, config.seed, device=chosen.device)
     run = training.Trainer(gpt, batches, config, chosen, compile)
+    if compile:
+        print(run.compiled)
     best, offset = math.inf, None
     if save and checkpoint.found(save):
         state = checkpoint.load(save, chosen.device)
