@@ -39,7 +39,8 @@ def pick(device: str | torch.device | None = None) -> Precision:
         return Precision(
             device, torch.float16, True, f"{name} ({version}): fp16 units, no bf16; needs a scaler"
         )
-    return Precision(device, torch.float32, False, f"{name} ({version}): no fp16 units, so fp32")
+    reason = f"{name} ({version}): no matrix units for fp16, so fp32"
+    return Precision(device, torch.float32, False, reason)
 
 
 def _cpu_has_bf16() -> bool:
