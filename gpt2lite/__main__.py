@@ -64,8 +64,7 @@ def sample(
     """Continue a prompt with GPT-2's weights, or with your own.
 
     Args:
-        model: gpt2, gpt2-medium, gpt2-large, gpt2-xl, OWNER/NAME on the hub, a directory, or
-            gpt2lite-plays, which needs no network.
+        model: gpt2, -medium, -large, -xl, gpt2lite-plays (no network), OWNER/NAME or a directory.
         prompt: The text to continue.
         max_new_tokens: How many tokens to add at most.
         temperature: 0 is greedy, 1 is the model's own distribution, more is wilder.
