@@ -172,8 +172,11 @@ def train(
     if compile:
         print(run.compiled)
     best, offset = math.inf, None
+    reads = {"text": text, "order": order, "validation": validation}
     if save and checkpoint.found(save):
         state = checkpoint.load(save, chosen.device)
+        if state["reads"] != reads:
+            raise TrainingError(f"the run in {save} reads {state['reads']}, not {reads}")
         run.load_state_dict(state)
         best, offset = state["best"], state["log"]
     command = "python -m gpt2lite " + shlex.join(sys.argv[1:])
@@ -188,7 +191,8 @@ def train(
         if pause and save:
             found_better = record.get("validation", math.inf) < best
             best = min(best, record.get("validation", math.inf))
-            state = run.state_dict() | {"best": best, "log": lines.offset if lines else None}
+            here = {"best": best, "log": lines.offset if lines else None, "reads": reads}
+            state = run.state_dict() | here
             checkpoint.save(save, run.done, state, best=found_better)
     if export:
         if save and (kept := checkpoint.found(save, best=True)):

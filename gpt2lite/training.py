@@ -304,15 +304,18 @@ class Log:
     """A JSONL file: the header, then a line per record.
 
     `offset` is where the next line goes, in bytes; given on opening, what follows it is cut off, so
-    that a run that goes on from a checkpoint writes each step once.
+    that a run that goes on from a checkpoint writes each step once. Raises TrainingError if no line
+    ends there, and leaves the file as it is.
     """
 
     def __init__(self, path, header: dict, offset: int | None = None):
         resumed = offset is not None and os.path.exists(path)
         self.file = open(path, "r+b" if resumed else "wb")
         if resumed:
-            self.file.truncate(offset)
-            self.file.seek(offset)
+            self.file.seek(offset - 1)
+            if self.file.read(1) != b"\n":
+                raise TrainingError(f"{path} is not this run's log: name another file")
+            self.file.truncate()
         else:
             self.write(header)
 

@@ -108,6 +108,8 @@ def test_train_goes_on_where_it_stopped_and_keeps_its_log(tmp_path, monkeypatch,
     assert {r["lr"] for r in records} == {3e-4}
     assert __main__.main(["train", *options, "--steps", "5", "--lr", "0.5"]) == 1
     assert "made with lr=0.0003, not 0.5" in capsys.readouterr().err
+    assert __main__.main(["train", *options, "--steps", "5", "--order", "random"]) == 1
+    assert "'order': 'sequential'" in capsys.readouterr().err
     assert __main__.main(["train", *options[:-2], "--batch-size", "999"]) == 1
     assert "too few" in capsys.readouterr().err
 

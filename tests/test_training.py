@@ -374,6 +374,15 @@ def test_a_log_goes_on_at_its_offset(tmp_path):
     assert training.read_log(path) == ({"run": 1}, [{"step": 0}, {"step": 1, "again": True}])
 
 
+def test_another_runs_log_is_refused_and_stays(tmp_path):
+    path = tmp_path / "run.jsonl"
+    for content in (b'{"run": 1}\n', b'{"run": 1}\n{"step": 0, "loss": 1}\n{"step": 1}\n'):
+        path.write_bytes(content)
+        with pytest.raises(training.TrainingError, match="not this run's log"):
+            training.Log(path, {"run": 2}, offset=20)
+        assert path.read_bytes() == content
+
+
 def test_a_log_comes_back_without_its_cut_off_line(tmp_path):
     run = trainer()
     log = training.Log(tmp_path / "run.jsonl", training.header(run, "noise", "python"))
