@@ -1,7 +1,7 @@
 """Where PyTorch's default is slow on a CPU: the same products, sooner, equal up to rounding.
 
-The model knows nothing about it. Two contexts for x86 CPUs around code that stays as it is, and a
-setting for the whole process on Linux. benchmarks/inference.py measures what they bring.
+The model knows nothing about it: these are contexts around code that stays as it is, and a setting
+for the whole process on Linux. benchmarks/ measures what they bring.
 """
 
 import ctypes
@@ -35,15 +35,42 @@ def onednn():
         matmul.fp32_precision = before
 
 
-def short_attention(T: int, dtype: torch.dtype):
-    """Return a context in which sequences of T tokens attend sooner, if they are short and bf16.
+def short_attention(T: int):
+    """Return a context in which sequences of T tokens attend sooner, if they are short.
 
-    PyTorch's fused attention takes twice as long there as the same products written out: its tiles
-    are made for long ones.
+    PyTorch's fused attention keeps the scores out of memory, which takes up to four times as long
+    there as the same products written out. Up to 256 tokens, GPT-2's scores fill no more memory
+    than the hidden layer of its MLP.
     """
-    if T <= 64 and dtype == torch.bfloat16:
-        return sdpa_kernel(SDPBackend.MATH)
-    return nullcontext()
+    return sdpa_kernel(SDPBackend.MATH) if T <= 256 else nullcontext()
+
+
+@contextmanager
+def row_gradients(embedding: nn.Embedding):
+    """Add up an embedding's gradient row by row, after a block that holds forward and backward.
+
+    By itself PyTorch makes a second gradient of all V rows, nearly all of them zero, and adds that
+    to the head's. An embedding that someone else has patched stays as it is, a frozen one too.
+    """
+    weight, looked_up = embedding.weight, []
+    if "forward" in vars(embedding) or not weight.requires_grad:
+        yield
+        return
+
+    def forward(idx):
+        rows = F.embedding(idx, weight.detach()).requires_grad_()
+        looked_up.append((idx, rows))
+        return rows
+
+    embedding.forward = forward
+    try:
+        yield
+    finally:
+        del embedding.forward  # the class' own again
+    if weight.grad is None:  # the head has a matrix of its own
+        weight.grad = torch.zeros_like(weight)
+    for idx, rows in looked_up:
+        weight.grad.index_add_(0, idx.flatten(), rows.grad.flatten(0, -2))
 
 
 @cache

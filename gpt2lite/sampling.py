@@ -152,7 +152,8 @@ def tokens(
     done = torch.zeros(idx.size(0), dtype=torch.bool, device=idx.device)
     fast = cpu.FastLinear(model)
     for _ in range(max_new_tokens):
-        with evaluating(model), fast:  # not around the yield: that is the caller's code
+        # Not around the yield: that is the caller's code, and these are no tensors to train on.
+        with torch.inference_mode(), evaluating(model), fast:
             if cache and idx.size(1) <= size:
                 x = model.hidden(idx[:, cache.length :], cache)  # the prompt, then one token
             else:

@@ -10,7 +10,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -113,8 +113,7 @@ class Trainer:
         self.model.train()  # at each step: a validation in between may have left it off
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            with self._sooner():
-                loss = self._gradients()
+            loss = self._gradients()
             self.scaler.unscale_(self.optimizer)  # the norm is meant in the gradients' own units
             scale, norm = self.scaler.get_scale(), self._clip().item()
             self._count_skipped(loss, norm, scale)
@@ -152,7 +151,8 @@ class Trainer:
         if self.precision.device.type != "cpu":
             yield
             return
-        with cpu.onednn(), cpu.short_attention(self.config.seq_len, self.precision.dtype):
+        rows = cpu.row_gradients(self.model.wte) if self.forward is self.model else nullcontext()
+        with cpu.onednn(), cpu.short_attention(self.config.seq_len), rows:
             yield
 
     def _gradients(self) -> float:
@@ -160,10 +160,11 @@ class Trainer:
         n, total = self.config.accumulation, 0.0
         for _ in range(n):
             x, y = next(self.batches)
-            with self._autocast():
-                logits = self.forward(x)  # (B, T, V)
-            loss = cross_entropy(logits.flatten(0, 1), y.flatten()) / n
-            self.scaler.scale(loss).backward()
+            with self._sooner():
+                with self._autocast():
+                    logits = self.forward(x)  # (B, T, V)
+                loss = cross_entropy(logits.flatten(0, 1), y.flatten()) / n
+                self.scaler.scale(loss).backward()
             total += loss.detach()
         return total.item()
 

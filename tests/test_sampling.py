@@ -267,6 +267,13 @@ def test_gradients_are_off_inside_and_untouched_outside():
     assert not next(reader).requires_grad and torch.is_grad_enabled()
 
 
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_what_was_generated_can_be_trained_on(temperature):
+    model = tiny_gpt()
+    token = next(tokens(model, torch.tensor([[1, 2]]), 3, temperature=temperature))
+    model(token[:, None]).sum().backward()  # tensors made in inference mode refuse this
+
+
 def test_a_bf16_model_generates():
     model, idx = tiny_gpt().bfloat16(), random_ids(TINY, 2, 3)
     made = generate(model, idx, 6, temperature=0)

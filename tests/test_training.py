@@ -305,7 +305,8 @@ def test_a_model_that_does_not_compile_runs_as_written(monkeypatch):
     base = trainer(dropout=0.0)
     run = training.Trainer(base.model, base.batches, base.config, FP32, compile=True)
     assert run.compiled.startswith("compiled") and run.forward is not run.model
-    assert [r["loss"] for r in run] == [r["loss"] for r in trainer(dropout=0.0)]
+    expected = [r["loss"] for r in trainer(dropout=0.0)]
+    assert [r["loss"] for r in run] == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_largest_batch_that_fits_is_found_and_the_weights_stay(monkeypatch):
