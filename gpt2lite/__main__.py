@@ -174,7 +174,7 @@ def train(
     best, offset = math.inf, None
     reads = {"text": text, "order": order, "validation": validation}
     if save and checkpoint.found(save):
-        state = checkpoint.load(save, chosen.device)
+        state = checkpoint.load(save)
         if state["reads"] != reads:
             raise TrainingError(f"the run in {save} reads {state['reads']}, not {reads}")
         run.load_state_dict(state)
@@ -196,7 +196,7 @@ def train(
             checkpoint.save(save, run.done, state, best=found_better)
     if export:
         if save and (kept := checkpoint.found(save, best=True)):
-            gpt.load_state_dict(checkpoint.load(kept[-1], chosen.device)["model"])
+            gpt.load_state_dict(checkpoint.load(kept[-1])["model"])
         gpt.to(torch.bfloat16).save_pretrained(export)
         save_tokenizer(export)
     print(f"done: {run.done} steps")
@@ -274,9 +274,12 @@ def _packages():
 
 def _device():
     try:
+        import torch
+
         from gpt2lite.precision import pick
 
         choice = pick()
+        torch.ones(2, device=choice.device).sum().item()  # an old GPU may be found, but not served
     except Exception as error:  # a broken driver or half an install: the reader must see which
         yield BROKEN, "device", f"{type(error).__name__}: {error}; reinstall torch"
     else:

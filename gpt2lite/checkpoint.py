@@ -52,8 +52,8 @@ def found(folder, best: bool = False) -> list[Path]:
     return sorted(path for path, name in names if name and (name[3] or not best))
 
 
-def load(path, device="cpu") -> dict:
-    """Return the state in a checkpoint, or in the newest one of a folder.
+def load(path) -> dict:
+    """Return the state in a checkpoint, or in the newest one of a folder, on the CPU.
 
     Raises ResumeError if there is none, or if it is damaged or not one of ours.
     """
@@ -70,6 +70,6 @@ def load(path, device="cpu") -> dict:
             f"{path} is damaged or cut off: delete it, and the one before it will be read"
         )
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, UnpicklingError) as error:
         raise ResumeError(f"{path} is no checkpoint of gpt2lite ({error})") from error

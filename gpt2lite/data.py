@@ -95,7 +95,8 @@ class Batches:
         rows = np.stack([self.tokens[s : s + T + 1] for s in starts]).astype(np.int64)
         rows = torch.from_numpy(rows)  # (B, T + 1)
         if self.device.type == "cuda":  # pinned memory lets the copy run beside the computation
-            rows = rows.pin_memory().to(self.device, non_blocking=True)
+            rows = rows.pin_memory()
+        rows = rows.to(self.device, non_blocking=rows.is_pinned())
         return rows[:, :-1], rows[:, 1:]
 
     def state_dict(self) -> dict:

@@ -8,9 +8,9 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from gpt2lite import cpu
+from gpt2lite.loss import cross_entropy
 from gpt2lite.sampling import evaluating
 
 
@@ -32,9 +32,8 @@ def validation_loss(model, tokens, B: int, T: int, batches: int | None = None) -
             rows = np.stack([tokens[i * T : i * T + T + 1] for i in starts]).astype(np.int64)
             rows = torch.from_numpy(rows).to(model.wte.weight.device)  # (B, T + 1)
             logits = model(rows[:, :-1])
-            total += F.cross_entropy(
-                logits.flatten(0, 1).float(), rows[:, 1:].flatten(), reduction="sum"
-            ).item()
+            loss = cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
+            total += loss.item() * rows[:, 1:].numel()
     return total / (windows * T)
 
 

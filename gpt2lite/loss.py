@@ -10,8 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-ROWS = 64  # tokens whose logits are in fp32 at a time
-
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the mean cross-entropy, in nats / token, of logits (N, V) for targets (N,).
@@ -26,7 +24,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets):
         ctx.save_for_backward(logits, targets)
-        parts = zip(logits.split(ROWS), targets[:, None].split(ROWS), strict=True)
+        parts = _parts(logits, targets)
         chosen = [rows.log_softmax(-1, torch.float32).gather(-1, right) for rows, right in parts]
         return -torch.cat(chosen).mean()
 
@@ -35,10 +33,16 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx, grad):
         logits, targets = ctx.saved_tensors
         share = grad / len(targets)
-        for rows, right in zip(logits.split(ROWS), targets[:, None].split(ROWS), strict=True):
+        for rows, right in _parts(logits, targets):
             p = rows.softmax(-1, torch.float32).mul_(share)
             rows.copy_(p.scatter_add_(-1, right, -share.expand(right.shape)))
         return logits, None
+
+
+def _parts(logits, targets):
+    """Cut both into parts of few tokens: only one part's logits are in fp32 at a time."""
+    n = 16 if logits.device.type == "cpu" else 1024  # a cache holds 16; a GPU wants to be busy
+    return zip(logits.split(n), targets[:, None].split(n), strict=True)
 
 
 @contextmanager

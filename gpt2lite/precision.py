@@ -49,4 +49,9 @@ def _cpu_has_bf16() -> bool:
 
 
 def _mps() -> bool:
-    return torch.backends.mps.is_available()
+    """Say whether there is an Apple GPU whose attention is right.
+
+    Before, PyTorch mistook the strides of a short query (its issues 163597 and 181133): wrong
+    tokens, and no error.
+    """
+    return torch.backends.mps.is_available() and torch.__version__ >= (2, 13)

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -84,9 +85,12 @@ class Trainer:
         self.skipped = 0  # in a row, because a gradient was not finite
         if self.precision.device.type == "cpu":
             cpu.keep_freed_memory()
+        elif self.precision.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.precision.device)  # forget earlier runs
         if compile:
-            shape = config.batch_size, config.seq_len
-            idx = torch.zeros(shape, dtype=torch.long, device=model.wte.weight.device)
+            shape = config.batch_size, config.seq_len + 1
+            rows = torch.zeros(shape, dtype=torch.long, device=model.wte.weight.device)
+            idx = rows[:, :-1]  # laid out as Batches does it, else the first step compiles again
             with self._autocast():
                 self.forward, self.compiled = maybe_compile(model.train(), idx)
 
@@ -102,11 +106,11 @@ class Trainer:
 
         step, loss (nats / token, before the step), lr, grad_norm (before clipping), scale (of the
         loss, 1 without a scaler), skipped (in a row so far), ms, tokens_per_s, memory (peak bytes
-        on a GPU so far, else 0). Raises TrainingError if the loss is no number or a GPU's memory is
-        too small.
+        on a GPU since the run began, else 0). Raises TrainingError if the loss is no number or a
+        GPU's memory is too small.
         """
         start = time.perf_counter()
-        before = self.batches.state_dict(), torch.get_rng_state()
+        before = self.batches.state_dict(), self._random()
         c, lr = self.config, learning_rate(self.done, self.config)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -120,13 +124,14 @@ class Trainer:
             self.scaler.step(self.optimizer)  # leaves the weights alone if the norm isn't finite
             self.scaler.update()
         except torch.OutOfMemoryError as error:
+            traceback.clear_frames(error.__traceback__)  # a notebook keeps it, and its tensors
             raise OutOfMemory(
                 f"out of memory at batch_size={c.batch_size}, seq_len={c.seq_len}: halve "
                 "batch_size and double accumulation, which gives the same gradient"
             ) from error
         except KeyboardInterrupt:  # the step didn't happen: its batches are read again
             self.batches.load_state_dict(before[0])
-            torch.set_rng_state(before[1])
+            self._set_random(before[1])
             scale_so_far = self.scaler.state_dict()
             self.scaler = self._new_scaler()  # the old one remembers that it has unscaled
             self.scaler.load_state_dict(scale_so_far)
@@ -202,7 +207,7 @@ class Trainer:
 
     def state_dict(self) -> dict:
         """Return all that the next step depends on, the random numbers of dropout included."""
-        state = {
+        return {
             "config": self._settings(),
             "done": self.done,
             "skipped": self.skipped,
@@ -210,11 +215,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "batches": self.batches.state_dict(),
-            "random": torch.get_rng_state(),
+            "random": self._random(),
         }
-        if self.precision.device.type == "cuda":
-            state["cuda_random"] = torch.cuda.get_rng_state(self.precision.device)
-        return state
 
     def _settings(self) -> dict:
         return asdict(self.config) | {"model": asdict(self.model.config)}
@@ -232,25 +234,40 @@ class Trainer:
                     "with the same settings, or start a new run in another folder"
                 )
         self.done, self.skipped = state["done"], state["skipped"]
-        for name in ("model", "optimizer", "scaler", "batches"):
+        for name in ("model", "optimizer", "batches"):
             getattr(self, name).load_state_dict(state[name])
-        torch.set_rng_state(state["random"].cpu())
-        if "cuda_random" in state:
-            torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.precision.device)
+        if state["scaler"]:  # empty where the run had none: a new one starts here
+            self.scaler.load_state_dict(state["scaler"])
+        self._set_random(state["random"])
+
+    def _random(self) -> dict[str, torch.Tensor]:
+        """Return where the generators stand that dropout may draw from."""
+        states, device = {"cpu": torch.get_rng_state()}, self.precision.device.type
+        if device != "cpu":
+            states[device] = getattr(torch, device).get_rng_state()
+        return states
+
+    def _set_random(self, states: dict[str, torch.Tensor]) -> None:
+        torch.set_rng_state(states["cpu"])
+        device = self.precision.device.type
+        if device != "cpu" and device in states:
+            getattr(torch, device).set_rng_state(states[device])
 
 
 def maybe_compile(model, idx) -> tuple[Callable, str]:
     """Return a model compiled for token ids `idx` (B, T), or itself if that fails; and which, why.
 
-    Takes half a minute, since the model runs once. Both share their weights.
+    Takes half a minute, since the model runs once, forward and backward. Both share their weights.
     """
     start = time.perf_counter()
     try:
         compiled = torch.compile(model)
-        compiled(idx)
+        compiled(idx).sum().backward()
     except Exception as error:  # no compiler, an old GPU, a new Python: the reader trains anyway
         reason = (str(error).strip() or "no reason given").splitlines()[0]
         return model, f"not compiled: {type(error).__name__}: {reason}"
+    finally:
+        model.zero_grad(set_to_none=True)
     return compiled, f"compiled in {time.perf_counter() - start:.0f} s"
 
 
@@ -268,11 +285,11 @@ def find_batch_size(model, T: int, precision: Precision | None = None, largest: 
         )
     fits = 0
     while (B := 2 * fits or 1) <= largest:
-        config = TrainConfig(batch_size=B, seq_len=T, lr=0.0)
+        config = TrainConfig(steps=2, batch_size=B, seq_len=T, lr=0.0)
         tokens = np.zeros(B * T + 1, dtype=np.uint16)
         batches = Batches(tokens, B, T, device=model.wte.weight.device)
         try:
-            Trainer(model, batches, config, precision).step()
+            list(Trainer(model, batches, config, precision))  # step 2 adds AdamW's averages
         except OutOfMemory:
             if not fits:
                 raise
@@ -287,12 +304,15 @@ def find_batch_size(model, T: int, precision: Precision | None = None, largest: 
 def header(trainer: Trainer, data: str, command: str) -> dict:
     """Return what a log must say to be read later: hardware, versions, settings, command."""
     device = trainer.precision.device
-    cuda = device.type == "cuda"
-    threads = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    hardware = f"{platform.machine()} {device.type}"  # Apple's GPU has no name to ask for
+    if device.type == "cpu":
+        hardware = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    elif device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
     return {
         "command": command,
         "data": data,
-        "hardware": torch.cuda.get_device_name(device) if cuda else threads,
+        "hardware": hardware,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "precision": str(trainer.precision.dtype).removeprefix("torch."),

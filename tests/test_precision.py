@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from gpt2lite import precision
 
@@ -11,6 +12,7 @@ def pretend(monkeypatch, cuda=None, mps=False, cpu=None):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu or {}, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.13.0"))
     if cuda:
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: cuda[0])
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: cuda[1])
@@ -46,6 +48,12 @@ def test_without_cuda_it_is_fp32(monkeypatch, mps, device):
     picked = precision.pick()
     assert picked.device == torch.device(device)
     assert (picked.dtype, picked.scaler) == (torch.float32, False)
+
+
+def test_an_apple_gpu_whose_attention_is_wrong_is_left_alone(monkeypatch):
+    pretend(monkeypatch, mps=True)
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.12.1"))
+    assert precision.pick().device.type == "cpu"
 
 
 @pytest.mark.parametrize("units", ["avx512_bf16", "amx_bf16"])

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -38,6 +39,10 @@ def test_y_is_x_moved_by_one_and_batches_read_on():
     assert x.tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
     assert torch.equal(y, x + 1), "y must be the token after x's"
     assert next(batches)[0][0, 0] == 10, "the second batch must go on where the first ended"
+
+
+def test_batches_arrive_on_the_device_asked_for():
+    assert next(data.Batches(TOKENS, 2, 5, device="meta"))[1].device.type == "meta"
 
 
 def test_sequential_batches_start_over_before_the_end_is_passed():
@@ -146,6 +151,26 @@ def test_a_run_goes_on_with_its_own_settings_only():
         trainer(weight_decay=0.5).load_state_dict(state)
     with pytest.raises(training.TrainingError, match="dropout"):
         trainer(dropout=0.5).load_state_dict(state)
+
+
+def test_a_run_without_a_scaler_goes_on_where_one_is_needed():
+    exact, scaled = trainer(dropout=0.0), trainer(dropout=0.0)
+    exact.step()
+    scaled.precision = Precision(torch.device("cpu"), torch.float32, True, "as on a T4")
+    scaled.scaler = scaled._new_scaler()
+    scaled.load_state_dict(exact.state_dict())
+    assert scaled.step()["loss"] == pytest.approx(exact.step()["loss"], abs=1e-5)
+    exact.load_state_dict(scaled.state_dict())
+    assert exact.step()["scale"] == 1
+
+
+def test_a_gpus_random_numbers_are_kept_too(monkeypatch):
+    run, given = trainer(), []
+    run.precision = Precision(torch.device("cuda"), torch.float32, False, "a stand-in")
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.tensor([7]))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", given.append)
+    run.load_state_dict(run.state_dict())
+    assert given == [torch.tensor([7])]
 
 
 def test_an_interrupted_step_did_not_happen():
@@ -302,6 +327,11 @@ def test_a_model_that_does_not_compile_runs_as_written(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda model: lambda idx: model(idx))
     forward, reason = training.maybe_compile(model, idx)
     assert reason.startswith("compiled in") and torch.equal(forward(idx), model(idx))
+    assert all(p.grad is None for p in model.parameters())
+    monkeypatch.setattr(torch, "compile", lambda model: lambda idx: model(idx).detach())
+    forward, reason = training.maybe_compile(model, idx)
+    assert forward is model and "does not require grad" in reason, "a step needs both directions"
+    monkeypatch.setattr(torch, "compile", lambda model: lambda idx: model(idx))
     base = trainer(dropout=0.0)
     run = training.Trainer(base.model, base.batches, base.config, FP32, compile=True)
     assert run.compiled.startswith("compiled") and run.forward is not run.model
@@ -321,6 +351,7 @@ def test_the_largest_batch_that_fits_is_found_and_the_weights_stay(monkeypatch):
         return step(run)
 
     monkeypatch.setattr(training.Trainer, "step", limited)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: None)
     assert training.find_batch_size(model, 6, gpu) == 8
     assert training.find_batch_size(model, 6, gpu, largest=5) == 4
     assert all(map(torch.equal, before, model.parameters())), "looking must not train"
@@ -331,15 +362,18 @@ def test_the_largest_batch_that_fits_is_found_and_the_weights_stay(monkeypatch):
         training.find_batch_size(model, 6, FP32)
 
 
-def test_out_of_memory_says_which_knob_to_turn(monkeypatch):
-    run = trainer()
+def test_out_of_memory_says_which_knob_to_turn_and_frees_what_the_step_held(monkeypatch):
+    run, held = trainer(), []
 
     def full():
+        logits = torch.zeros(3)
+        held.append(weakref.ref(logits))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(run, "_gradients", full)
-    with pytest.raises(training.OutOfMemory, match="halve batch_size and double accumulation"):
+    with pytest.raises(training.OutOfMemory, match="halve batch_size and double accum") as kept:
         run.step()
+    assert held[0]() is None, f"a notebook that keeps {kept.type} keeps the logits too"
 
 
 def test_tensorboard_gets_a_point_for_each_number(monkeypatch):

@@ -48,7 +48,7 @@ def close(a: torch.Tensor, b: torch.Tensor, claim: str, atol: float = 1e-5) -> N
     """Check that two tensors agree to `atol`, the gap of rounding; print the largest difference."""
     if a.shape != b.shape:
         raise AssertionError(f"not comparable: shapes {tuple(a.shape)} and {tuple(b.shape)}")
-    a, b = a.detach().double().cpu(), b.detach().double().cpu()
+    a, b = a.detach().cpu().double(), b.detach().cpu().double()  # Apple's GPU has no fp64
     gaps = torch.where(a == b, 0.0, (a - b).abs())  # so that two infinities agree
     gap = gaps.max().item() if gaps.numel() else 0.0
     if not gap <= atol:  # so that nan fails too
