@@ -1,10 +1,13 @@
 import hashlib
 import importlib.metadata
+import json
 
 import pytest
 import torch
 
 from gpt2lite import GPT, SIZES, GPTConfig, __main__, checkpoint, corpora
+from gpt2lite.course import untied
+from gpt2lite.course.setup import recorded
 from gpt2lite.training import read_log
 
 
@@ -133,3 +136,16 @@ def test_train_validates_keeps_the_best_and_exports_it(tmp_path, monkeypatch, ca
         assert torch.equal(w, weights[name].bfloat16().float()), "not the best, or not in bf16"
     assert __main__.main(["train", *options, "--validation", "2"]) == 1
     assert "--validation is a share" in capsys.readouterr().err
+
+
+def test_step_1_is_trained_again_under_its_own_settings(tmp_path, monkeypatch):
+    head, _ = read_log(recorded("step1"))
+    head["model"] |= {"n_layer": 1, "n_head": 1, "n_embd": 8}
+    head["training"] |= {"steps": 2, "seq_len": 4}
+    (tmp_path / "step1").write_text(json.dumps(head) + "\n")
+    monkeypatch.setattr(untied, "recorded", lambda name: tmp_path / name)
+    monkeypatch.setattr(untied, "load_text", lambda name: "to be or not " * 99)
+    untied.main(tmp_path / "log")
+    again, records = read_log(tmp_path / "log")
+    same = ("data", "precision", "model", "training")
+    assert all(again[part] == head[part] for part in same) and len(records) == 2

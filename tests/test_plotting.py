@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 import pytest
@@ -97,5 +97,11 @@ def test_the_readme_prints_what_the_records_hold(run):
         assert row, f"no line for iteration {step}"
         assert (row[1], float(row[2])) == (f"{records[step]['loss']:.4f}", theirs)
     assert head["command"] in section and head["hardware"] in section
+    if run == "step1":
+        head, untied = read_log(recorded("step1_untied"))
+        shown = re.findall(rf"/{steps} +[\d.]+ +[\d.]+ +([\d.]+)", section)
+        assert shown == [f"{untied[step]['loss']:.4f}" for step in ORIGINAL[run]]
+        gaps = [abs(untied[step]["loss"] - theirs) for step, theirs in ORIGINAL[run].items()]
+        assert f"ours is {mean(gaps):.2f} from its\nten losses" in text and head["command"] in text
     assert f"| {median(record['ms'] for record in records):,.0f} ms |" in section
     assert f'images/s{run[-1]}.png" width="400" alt="{step_curve(run).alt}"' in section

@@ -502,31 +502,47 @@ def step_curve(run):
     """
     if run not in ORIGINAL:
         raise ValueError(f"the original has no {run!r}; choose one of {', '.join(ORIGINAL)}")
-    head, *records = map(json.loads, recorded(run).read_text(encoding="utf-8").splitlines())
-    losses, printed = [record["loss"] for record in records], ORIGINAL[run]
-    tenth = len(losses) // 10
+    head, losses = _log(run)
+    printed, tenth = ORIGINAL[run], len(losses) // 10
     half_life, end = (20 if len(losses) > 100 else 0), sum(losses[-tenth:]) / tenth
     fig, ax = figure("square")
     loss_curve(ax, range(len(losses)), losses, half_life)
     reference_line(ax, math.log(head["model"]["vocab_size"]), "ln V: all tokens equally likely")
-    ours, theirs = {"color": COLORS["ours"]}, {"color": COLORS["baseline"], "fillstyle": "none"}
-    ax.plot(list(printed), [losses[step] for step in printed], "o", markersize=3.4, **ours)
-    ax.plot(list(printed), list(printed.values()), "o", markersize=7, **theirs)
-    for y, look, text in ((0.84, ours, "ours at the same steps"), (0.77, theirs, "the original")):
-        size = 3.4 if look is ours else 7
-        ax.plot(0.96, y + 0.012, "o", markersize=size, transform=ax.transAxes, **look)
-        at = {"transform": ax.transAxes, "ha": "right"}
-        ax.text(0.92, y, text, color=look["color"], **at)
+    ring = {"color": COLORS["baseline"], "marker": "o", "markersize": 7, "fillstyle": "none"}
+    marks = {
+        "ours at the same steps": (losses, {"color": COLORS["ours"], "marker": "o"}),
+        "the original": (printed, ring),
+    }
+    if run == "step1":
+        diamond = {"color": COLORS["highlight"], "marker": "D"}
+        marks["ours, head not tied"] = (_log("step1_untied")[1], diamond)
+    for row, (text, (values, look)) in enumerate(marks.items()):
+        y, look = 0.84 - 0.07 * row, {"linestyle": "none", "markersize": 3.4} | look
+        ax.plot(list(printed), [values[step] for step in printed], **look)
+        ax.plot(0.96, y + 0.012, transform=ax.transAxes, **look)
+        ax.text(0.92, y, text, color=look["color"], transform=ax.transAxes, ha="right")
     ax.set(xlabel="step", ylabel="loss (nats / token)", xlim=(-0.03 * len(losses), len(losses)))
     ax.set_title(f"Step {run[-1]}: from {losses[0]:.2f} to {end:.2f}")
-    apart = [abs(losses[step] - loss) for step, loss in printed.items()]
+
+    def apart(values):
+        return [abs(values[step] - loss) for step, loss in printed.items()]
+
     fig.alt = (
         f"Loss of step {run[-1]} by step, from {losses[0]:.2f} to {end:.2f}, the mean of the last "
         f"{tenth} steps; single steps lie between {min(losses):.2f} and {max(losses):.2f}. Ten "
-        f"steps are marked: there ours and the original's are {sum(apart) / len(apart):.2f} apart "
-        f"on average, at most {max(apart):.2f}."
+        f"steps are marked: there ours and the original's are {sum(apart(losses)) / 10:.2f} apart "
+        f"on average, at most {max(apart(losses)):.2f}."
     )
+    if run == "step1":
+        untied = max(apart(marks["ours, head not tied"][0]))
+        fig.alt += f" With a head that is not tied to the embedding, at most {untied:.2f}."
     return fig
+
+
+def _log(run):
+    """Return the header and the losses of a recorded run."""
+    head, *records = map(json.loads, recorded(run).read_text(encoding="utf-8").splitlines())
+    return head, [record["loss"] for record in records]
 
 
 # The README's pictures.
