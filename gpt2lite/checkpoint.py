@@ -7,6 +7,9 @@ makes it real and one pass proves it whole.
 
 import os
 import re
+import sys
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -14,11 +17,48 @@ import torch
 
 from gpt2lite.assets import sha256_of
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 NAME = re.compile(r"step-(\d{8})-([0-9a-f]{16})(-best)?\.pt")
 
 
 class ResumeError(RuntimeError):
     """A checkpoint that can't be read; the message says why, and what to do."""
+
+
+@contextmanager
+def locked(folder):
+    """Keep a folder, made if need be, to one run inside the block; the system ends it with a kill.
+
+    Raises ResumeError if another run holds the folder, or if nothing can be written there. Warns
+    where the file system has no locks.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / ".lock", "ab")
+    except OSError as error:
+        raise ResumeError(
+            f"cannot write into {folder} ({error.strerror}): mend that, or name another folder"
+        ) from error
+    with file:  # closing it ends the lock; the file stays, since others may wait for it
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise ResumeError(
+                f"another run is saving into {folder}: wait until it ends, or name another folder"
+            ) from error
+        except OSError as error:
+            warnings.warn(
+                f"cannot lock {folder} ({error.strerror}): one run at a time", stacklevel=3
+            )
+        yield
 
 
 def save(folder, step: int, state: dict, keep: int = 2, best: bool = False) -> Path:

@@ -4,6 +4,7 @@ Knows nothing about models. A token file is a .npy of uint16, half the size of t
 from: GPT-2's 50,257 ids fit. y is x moved by one token: what comes next at each place.
 """
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 
 from gpt2lite.tokenizer import get_tokenizer
+
+CHUNK = 1 << 20  # tokens read at a time: a file on disk may be larger than memory
 
 
 class DataError(ValueError):
@@ -46,6 +49,14 @@ def load_tokens(path) -> np.ndarray:
             "it with save_tokens"
         )
     return tokens
+
+
+def fingerprint(tokens: np.ndarray) -> str:
+    """Return the sha256 of token ids (n,): the same in any integer type, in memory or on disk."""
+    digest = hashlib.sha256()
+    for first in range(0, len(tokens), CHUNK):
+        digest.update(np.asarray(tokens[first : first + CHUNK]).astype("<u4").tobytes())
+    return digest.hexdigest()
 
 
 def split(tokens: np.ndarray, validation: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
