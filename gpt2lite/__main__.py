@@ -118,8 +118,8 @@ def train(
     order: Literal["sequential", "random"] = "sequential",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     compile: bool = False,
-    validation: float = 0.0,
-    log: Path | None = None,
+    val_fraction: float = 0.0,
+    log_file: Path | None = None,
     tensorboard: Path | None = None,
     save: Path | None = None,
     save_every: int = 500,
@@ -136,8 +136,8 @@ def train(
         order: Read on from batch to batch, or begin each sequence anywhere.
         dtype: Of the matrix products; auto takes what is fast and safe on this hardware.
         compile: Compile the model first, where that works.
-        validation: The share of the text, at its end, to keep for measuring the loss on.
-        log: A JSONL file to write, a header and a line per step.
+        val_fraction: The share of the text, at its end, to keep for measuring the loss on.
+        log_file: A JSONL file to write, a header and a line per step.
         tensorboard: A folder to write the same into, for TensorBoard.
         save: A folder for checkpoints; a run that finds one there goes on from it.
         save_every: Steps between checkpoints and validations.
@@ -154,8 +154,8 @@ def train(
         raise ValueError(f"--save-every must be at least 1, not {save_every}")
     if model not in SIZES:
         raise ValueError(f"{model} is none of the sizes: {', '.join(SIZES)}")
-    if not 0 <= validation < 1:
-        raise ValueError(f"--validation is a share of the text, such as 0.1, not {validation}")
+    if not 0 <= val_fraction < 1:
+        raise ValueError(f"--val-fraction is a share of the text, such as 0.1, not {val_fraction}")
     chosen = precision.pick()
     if dtype != "auto":
         kind = getattr(torch, dtype)
@@ -166,13 +166,13 @@ def train(
         init_default(gpt, wte=init)
     gpt.to(chosen.device)
     shape = config.batch_size, config.seq_len
-    tokens, unseen = data.split(data.encode(load_text(text)), validation)
+    tokens, unseen = data.split(data.encode(load_text(text)), val_fraction)
     batches = data.Batches(tokens, *shape, order, config.seed, device=chosen.device)
     run = training.Trainer(gpt, batches, config, chosen, compile)
     if compile:
         print(run.compiled)
     best, offset = math.inf, None
-    reads = {"text": text, "order": order, "validation": validation}
+    reads = {"text": text, "order": order, "val_fraction": val_fraction}
     if save and checkpoint.found(save):
         state = checkpoint.load(save)
         if state["reads"] != reads:
@@ -180,11 +180,12 @@ def train(
         run.load_state_dict(state)
         best, offset = state["best"], state["log"]
     command = "python -m gpt2lite " + shlex.join(sys.argv[1:])
-    lines = training.Log(log, training.header(run, text, command), offset) if log else None
+    head = training.header(run, text, command)
+    lines = training.Log(log_file, head, offset) if log_file else None
     board = training.TensorBoard(tensorboard) if tensorboard else None
     for record in training.progress(run):
         pause = run.done % save_every == 0 or run.done == config.steps
-        if pause and validation:
+        if pause and val_fraction:
             record["validation"] = evaluation.validation_loss(gpt, unseen, *shape)
         for sink in filter(None, (lines, board)):
             sink.write(record)

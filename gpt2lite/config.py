@@ -61,7 +61,7 @@ class TrainConfig:
     steps: int = 1000
     batch_size: int = 4  # B, sequences of one forward pass
     seq_len: int = 32  # T, tokens of one sequence
-    accumulation: int = 1  # forward passes whose gradients make one step
+    grad_accum_steps: int = 1  # forward passes whose gradients make one step
     lr: float = 3e-4  # at its highest
     min_lr: float | None = None  # where the cosine ends; None is lr: a constant rate
     warmup_steps: int = 0  # linear, from 0
@@ -71,7 +71,7 @@ class TrainConfig:
     seed: int = 1337
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "seq_len", "accumulation"):
+        for name in ("steps", "batch_size", "seq_len", "grad_accum_steps"):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")

@@ -59,9 +59,9 @@ def fingerprint(tokens: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def split(tokens: np.ndarray, validation: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Return the tokens to train on, and the last `validation` of them, to validate on."""
-    n = len(tokens) - int(len(tokens) * validation)
+def split(tokens: np.ndarray, val_fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tokens to train on, and the last `val_fraction` of them, to validate on."""
+    n = len(tokens) - int(len(tokens) * val_fraction)
     return tokens[:n], tokens[n:]
 
 

@@ -128,7 +128,7 @@ def along(head, records, axis="tokens"):
         return steps
     if axis == "tokens":
         training = head["training"]
-        return steps * training["batch_size"] * training["seq_len"] * training["accumulation"]
+        return steps * training["batch_size"] * training["seq_len"] * training["grad_accum_steps"]
     if axis == "minutes":
         return np.cumsum([record["ms"] for record in records]) / 60_000
     raise ValueError(f'axis must be "steps", "tokens" or "minutes", not {axis!r}')

@@ -15,13 +15,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
 from tqdm.auto import tqdm
 
 from gpt2lite import cpu
 from gpt2lite.config import TrainConfig
-from gpt2lite.data import Batches
 from gpt2lite.loss import cross_entropy
 from gpt2lite.optim import adamw, learning_rate
 from gpt2lite.precision import Precision, pick
@@ -127,7 +125,7 @@ class Trainer:
             traceback.clear_frames(error.__traceback__)  # a notebook keeps it, and its tensors
             raise OutOfMemory(
                 f"out of memory at batch_size={c.batch_size}, seq_len={c.seq_len}: halve "
-                "batch_size and double accumulation, which gives the same gradient"
+                "batch_size and double grad_accum_steps, which gives the same gradient"
             ) from error
         except KeyboardInterrupt:  # the step didn't happen: its batches are read again
             self.batches.load_state_dict(before[0])
@@ -146,7 +144,7 @@ class Trainer:
             "scale": scale,
             "skipped": self.skipped,
             "ms": 1e3 * seconds,
-            "tokens_per_s": c.batch_size * c.seq_len * c.accumulation / seconds,
+            "tokens_per_s": c.batch_size * c.seq_len * c.grad_accum_steps / seconds,
             "memory": self._memory(),
         }
 
@@ -161,8 +159,8 @@ class Trainer:
             yield
 
     def _gradients(self) -> float:
-        """Add up the gradients of `accumulation` batches; return the mean loss."""
-        n, total = self.config.accumulation, 0.0
+        """Add up the gradients of `grad_accum_steps` batches; return the mean loss."""
+        n, total = self.config.grad_accum_steps, 0.0
         for _ in range(n):
             x, y = next(self.batches)
             with self._sooner():
@@ -271,36 +269,6 @@ def maybe_compile(model, idx) -> tuple[Callable, str]:
     return compiled, f"compiled in {time.perf_counter() - start:.0f} s"
 
 
-def find_batch_size(model, T: int, precision: Precision | None = None, largest: int = 512) -> int:
-    """Return the largest power of two of sequences of T tokens that a GPU can train on at once.
-
-    Takes steps with a learning rate of 0: the weights stay as they are. Raises OutOfMemory if not
-    even one sequence fits, ValueError off a GPU, where too large a batch ends the whole process.
-    """
-    precision = precision or pick(model.wte.weight.device)
-    if precision.device.type != "cuda":
-        raise ValueError(
-            f"{precision.device.type}: only a GPU refuses what does not fit. See what a batch "
-            "needs with gpt2lite.accounting.training_bytes"
-        )
-    fits = 0
-    while (B := 2 * fits or 1) <= largest:
-        config = TrainConfig(steps=2, batch_size=B, seq_len=T, lr=0.0)
-        tokens = np.zeros(B * T + 1, dtype=np.uint16)
-        batches = Batches(tokens, B, T, device=model.wte.weight.device)
-        try:
-            list(Trainer(model, batches, config, precision))  # step 2 adds AdamW's averages
-        except OutOfMemory:
-            if not fits:
-                raise
-            break
-        finally:
-            model.zero_grad(set_to_none=True)
-            torch.cuda.empty_cache()
-        fits = B
-    return fits
-
-
 def header(trainer: Trainer, data: str, command: str) -> dict:
     """Return what a log must say to be read later: hardware, versions, settings, command."""
     device = trainer.precision.device
@@ -371,4 +339,7 @@ def read_log(path) -> tuple[dict, list[dict]]:
     """Return the header and the records of a log; a last line cut off by a crash is left out."""
     lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
     head, *records = map(json.loads, lines)
+    settings = head.get("training", {})
+    if "accumulation" in settings:  # as grad_accum_steps was called when our runs were recorded
+        settings["grad_accum_steps"] = settings.pop("accumulation")
     return head, records

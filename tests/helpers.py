@@ -35,6 +35,14 @@ def tiny_gpt(seed=0, **changes) -> GPT:
     return enlarge(GPT(GPTConfig(**(vars(TINY) | changes))), seed).eval()
 
 
+def typed_today(command: str) -> str:
+    """Return a recorded run's command with the options' names as they are now."""
+    renamed = {" --log ": " --log-file ", " --validation ": " --val-fraction "}
+    for then, now in renamed.items():
+        command = command.replace(then, now)
+    return command
+
+
 def hf_config(config, **changes):
     """Return transformers' description of the same sizes, without dropout."""
     sizes = dict(

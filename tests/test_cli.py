@@ -102,7 +102,7 @@ def test_train_goes_on_where_it_stopped_and_keeps_its_log(tmp_path, monkeypatch,
     monkeypatch.setitem(SIZES, "lite", tiny)
     (tmp_path / "my.txt").write_text("To be, or not to be, that is the question. " * 9)
     options = ["--model", "lite", "--text", str(tmp_path / "my.txt"), "--seq-len", "8"]
-    options += ["--log", str(tmp_path / "run.jsonl"), "--save", str(tmp_path / "run")]
+    options += ["--log-file", str(tmp_path / "run.jsonl"), "--save", str(tmp_path / "run")]
     for steps in ("2", "4", "4"):
         assert __main__.main(["train", *options, "--steps", steps]) == 0
     head, records = read_log(tmp_path / "run.jsonl")
@@ -124,8 +124,8 @@ def test_train_validates_keeps_the_best_and_exports_it(tmp_path, monkeypatch, ca
     losses = iter([3.0, 1.0, 2.0])
     monkeypatch.setattr("gpt2lite.evaluation.validation_loss", lambda *_: next(losses))
     options = ["--model", "lite", "--text", str(tmp_path / "my.txt"), "--seq-len", "8"]
-    options += ["--steps", "3", "--lr", "1e-4", "--validation", "0.2", "--save-every", "1"]
-    options += ["--log", str(tmp_path / "run.jsonl"), "--save", str(tmp_path / "run")]
+    options += ["--steps", "3", "--lr", "1e-4", "--val-fraction", "0.2", "--save-every", "1"]
+    options += ["--log-file", str(tmp_path / "run.jsonl"), "--save", str(tmp_path / "run")]
     assert __main__.main(["train", *options, "--export", str(tmp_path / "out")]) == 0
     _, records = read_log(tmp_path / "run.jsonl")
     assert [r["validation"] for r in records] == [3.0, 1.0, 2.0]
@@ -134,8 +134,8 @@ def test_train_validates_keeps_the_best_and_exports_it(tmp_path, monkeypatch, ca
     weights = checkpoint.load(best)["model"]
     for name, w in GPT.from_pretrained(tmp_path / "out").state_dict().items():
         assert torch.equal(w, weights[name].bfloat16().float()), "not the best, or not in bf16"
-    assert __main__.main(["train", *options, "--validation", "2"]) == 1
-    assert "--validation is a share" in capsys.readouterr().err
+    assert __main__.main(["train", *options, "--val-fraction", "2"]) == 1
+    assert "--val-fraction is a share" in capsys.readouterr().err
 
 
 def test_step_1_is_trained_again_under_its_own_settings(tmp_path, monkeypatch):

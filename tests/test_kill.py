@@ -26,7 +26,7 @@ def run(folder, begun=None):
     text = os.path.join(os.path.dirname(folder), "my.txt")
     options = ["--model", "lite", "--dropout", "0.1", "--text", text, "--order", "random"]
     options += ["--seq-len", "8", "--steps", str(STEPS), "--save-every", "1"]
-    options += ["--validation", "0.2", "--log", folder + ".jsonl", "--save", folder]
+    options += ["--val-fraction", "0.2", "--log-file", folder + ".jsonl", "--save", folder]
     step = training.Trainer.step
 
     def counted(trainer):

@@ -11,7 +11,7 @@ from gpt2lite.course.widgets.curves import LOOKS, compare_runs, curve_explorer
 
 def run(B, T, steps=60, end=3.0):
     losses = np.linspace(11, end, steps) + 0.3 * np.sin(np.arange(steps))
-    head = {"training": {"batch_size": B, "seq_len": T, "accumulation": 1}}
+    head = {"training": {"batch_size": B, "seq_len": T, "grad_accum_steps": 1}}
     records = [{"step": i, "loss": loss, "ms": 600.0} for i, loss in enumerate(losses)]
     return head, records
 
