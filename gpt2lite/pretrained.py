@@ -1,21 +1,33 @@
 """GPT-2 weights in and out of Hugging Face's format: a directory or a repository on the hub.
 
 Importing this module gives GPT its `from_pretrained` and `save_pretrained`. It needs no
-transformers, and it reads safetensors only: nothing is unpickled, nothing fetched is executed.
+transformers, and it reads safetensors only: nothing is unpickled, nothing fetched is executed. A
+file is compared with its config.json before a model is built, so a damaged one is refused at once.
 
 Source: transformers' GPT2Config and GPT2LMHeadModel, for the names, shapes and settings.
 """
 
+import dataclasses
+import itertools
 import json
 import os
 import re
+import warnings
 from pathlib import Path
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gpt2lite.assets import replacing
 from gpt2lite.config import GPTConfig
-from gpt2lite.hub import CONFIG, WEIGHTS, CheckpointError, fetch_repository, read_tensors
+from gpt2lite.hub import (
+    CONFIG,
+    UNREADABLE,
+    WEIGHTS,
+    CheckpointError,
+    fetch_repository,
+    read_tensors,
+)
 from gpt2lite.model import GPT
 
 # OpenAI's weights on the hub, pinned by revision: the files can't change under a reader.
@@ -27,7 +39,7 @@ RELEASED = {
 }
 
 # The course's own small model, trained on Shakespeare's plays, comes with the package.
-PLAYS = Path(__file__).parent / "plays"
+PLAYS_NAME, PLAYS = "gpt2lite-plays", Path(__file__).parent / "plays"
 
 # What a config.json may not say otherwise if its weights are to mean here what they mean there.
 ASSUMED = {
@@ -40,26 +52,30 @@ ASSUMED = {
 }
 
 
-def from_pretrained(name, dtype: torch.dtype = torch.float32) -> GPT:
+def from_pretrained(cls, name, dtype: torch.dtype = torch.float32) -> GPT:
     """Return the GPT-2 called `name`, in evaluation mode and without dropout.
 
     name: "gpt2", "gpt2-medium", "gpt2-large" or "gpt2-xl" for OpenAI's weights, "gpt2lite-plays"
-        for the course's small model, which needs no network, "owner/repository" for others on the
-        Hugging Face hub, or a local directory.
+        for the course's small model, which needs no network, a local directory ("./gpt2", if it has
+        one of these names), or "owner/repository" for others on the Hugging Face hub.
     dtype: of the returned weights, whatever the file holds. If both agree, the file is mapped into
         memory, not copied.
-    Raises CheckpointError, naming what is missing, extra, misshapen, truncated or out of reach.
+    Raises CheckpointError, naming what is missing, extra, misshapen, truncated, not finite or out
+    of reach.
     """
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise TypeError(f"dtype must be a float format such as torch.float16, not {dtype!r}")
-    folder = PLAYS if name == "gpt2lite-plays" else Path(name)
-    folder = folder if str(name) and folder.is_dir() else _fetch(str(name))
-    config = _read_config(folder / CONFIG)
+    folder = _find(name)
+    config, raw = _read_config(folder / CONFIG)
+    weights = _read_weights(folder, raw)
     with torch.device("meta"), _NoInit():  # shapes without memory: all weights come from the file
-        model = GPT(config)
-    weights = _read_weights(folder)
-    _check_names_and_shapes(model, weights, folder)
-    model.load_state_dict({k: _transpose(k, w).to(dtype) for k, w in weights.items()}, assign=True)
+        _check_names_and_shapes(cls, config, weights, folder)
+        model = cls(config)
+    weights = {k: _transpose(k, w).to(dtype) for k, w in weights.items()}
+    for name, w in weights.items():  # a sum is finite only if all are, and reads as fast as memory
+        if not w.sum(dtype=torch.float32).isfinite():
+            raise CheckpointError(f"{folder}: {name} holds NaN or infinity in {dtype}")
+    model.load_state_dict(weights, assign=True)
     return model.eval()
 
 
@@ -67,28 +83,26 @@ def save_pretrained(model: GPT, folder) -> None:
     """Write config.json and model.safetensors into `folder`, for transformers to read as well.
 
     Both files are complete before they take their names, so a full disk leaves what was there
-    before.
+    before. Raises CheckpointError if they can't be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {f"transformer.{k}": _transpose(k, w) for k, w in model.state_dict().items()}
     weights = {k: w.detach().cpu().contiguous() for k, w in weights.items()}
-    partial = {name: folder / f".{name}.partial" for name in (WEIGHTS, CONFIG)}
     try:
-        save_file(weights, partial[WEIGHTS], metadata={"format": "pt"})
-        partial[CONFIG].write_text(json.dumps(_hf_config(model), indent=2) + "\n")
-        for name, file in partial.items():
-            os.replace(file, folder / name)
-    except PermissionError as e:  # Windows doesn't replace a file that a model is mapped from
-        raise CheckpointError(f"can't write into {folder} ({e}): save to another folder") from e
-    finally:
-        for file in partial.values():
-            file.unlink(missing_ok=True)
+        with replacing(folder, [WEIGHTS, CONFIG]) as partial:
+            save_file(weights, partial / WEIGHTS, metadata={"format": "pt"})
+            config = json.dumps(_hf_config(model), indent=2) + "\n"
+            (partial / CONFIG).write_text(config, encoding="utf-8")
+    except (OSError, SafetensorError) as e:  # Windows doesn't replace a file that a model maps
+        raise CheckpointError(
+            f"can't save into {folder} ({e}): make room there, or save to another folder"
+        ) from e
 
 
-GPT.from_pretrained = staticmethod(from_pretrained)
+GPT.from_pretrained = classmethod(from_pretrained)
 GPT.save_pretrained = save_pretrained
 
 
@@ -106,19 +120,25 @@ def _transpose(name, w):
     return w.t() if w.dim() == 2 and not name.startswith(("wte", "wpe")) else w
 
 
-def _read_config(file) -> GPTConfig:
+def _read_config(file) -> tuple[GPTConfig, dict]:
+    """Return the sizes in a config.json, and all that it says."""
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
         sizes = {k: raw[k] for k in ("vocab_size", "n_layer", "n_head", "n_embd")}
         config = GPTConfig(**sizes, block_size=raw["n_positions"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
+    except FileNotFoundError as e:
+        raise CheckpointError(
+            f"{file} is no GPT-2 configuration, for it isn't there: name a model's folder or, if a "
+            "save was interrupted, save again"
+        ) from e
+    except UNREADABLE as e:
         raise CheckpointError(f"{file} is no GPT-2 configuration ({type(e).__name__}: {e})") from e
     for key, good in ASSUMED.items():
         if raw.get(key, good[0]) not in good:
             raise CheckpointError(f"{file}: {key} is {raw[key]!r}, but GPT-2 has {good[0]!r}")
     if raw.get("n_inner") not in (None, 4 * raw["n_embd"]):
         raise CheckpointError(f"{file}: n_inner is {raw['n_inner']}, but GPT-2's MLP is 4 x n_embd")
-    return config
+    return config, raw
 
 
 def _hf_config(model) -> dict:
@@ -139,47 +159,88 @@ def _hf_config(model) -> dict:
     }
 
 
-def _read_weights(folder) -> dict:
+def _read_weights(folder, raw) -> dict:
     """Map GPT's names to the tensors in the files: no prefix, no mask buffers, no tied head."""
     weights = {}
-    for name, w in read_tensors(folder):
+    for name, w in read_tensors(folder).items():
         name = name.removeprefix("transformer.")
         if name in weights:
             raise CheckpointError(f"{folder} holds {name} twice")
         if not name.endswith((".attn.bias", ".attn.masked_bias")):  # no parameters: causal masks
             weights[name] = w
     head = weights.pop("lm_head.weight", None)
+    if head is None and raw.get("tie_word_embeddings") in (False,):
+        raise CheckpointError(
+            f"{folder}: {CONFIG} says tie_word_embeddings false, but there is no lm_head.weight; "
+            "GPT-2 ties them, so say true if that is what this model does"
+        )
     if head is not None and not torch.equal(head, weights.get("wte.weight", head)):
         raise CheckpointError(f"{folder}: lm_head.weight differs from wte.weight; GPT-2 ties them")
     return weights
 
 
-def _check_names_and_shapes(model, weights, folder):
-    expected = {k: tuple(_transpose(k, p).shape) for k, p in model.state_dict().items()}
-    found = {k: tuple(w.shape) for k, w in weights.items()}
-    for what, names in (
-        ("lacks", expected.keys() - found.keys()),
-        ("has, beyond a GPT-2,", found.keys() - expected.keys()),
+def _check_names_and_shapes(cls, config, weights, folder):
+    """Refuse other tensors than a model of these sizes has, before one is built.
+
+    Time and memory are bounded by the file, whatever its config asks for.
+    """
+    C, found = config.n_embd, {k: tuple(w.shape) for k, w in weights.items()}
+    for name, rows in (("wte.weight", config.vocab_size), ("wpe.weight", config.block_size)):
+        if name not in found:
+            raise CheckpointError(f"{folder} lacks {name}")
+        if found[name] != (rows, C):
+            raise _misshapen(folder, name, found[name], (rows, C))
+    one_layer = cls(dataclasses.replace(config, n_layer=1)).state_dict()
+    shapes = {k: tuple(_transpose(k, p).shape) for k, p in one_layer.items()}
+    outer = [k for k in shapes if not k.startswith("h.0.")]
+    inner = [k.removeprefix("h.0.") for k in shapes if k.startswith("h.0.")]
+
+    def shape_of(name) -> tuple | None:
+        layer = re.match(r"h\.(0|[1-9]\d{0,8})\.", name)
+        if layer and int(layer[1]) < config.n_layer:
+            return shapes.get("h.0." + name[layer.end() :])
+        return None if layer else shapes.get(name)
+
+    extra = [name for name in found if shape_of(name) is None]
+    layers = (f"h.{i}.{k}" for i in range(config.n_layer) for k in inner)
+    missing = (name for name in itertools.chain(outer, layers) if name not in found)
+    n_missing = len(outer) + config.n_layer * len(inner) - (len(found) - len(extra))
+    for what, count, names in (
+        ("lacks", n_missing, missing),
+        ("has, beyond a GPT-2,", len(extra), iter(sorted(extra))),
     ):
-        if names:
-            some = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-            raise CheckpointError(f"{folder} {what} {len(names)} tensors: {some}")
-    for name, shape in expected.items():
-        if found[name] != shape:
-            raise CheckpointError(
-                f"{folder}: {name} is {found[name]}, but {CONFIG} asks for {shape}"
-            )
+        if count:
+            some = ", ".join(itertools.islice(names, 3)) + (", ..." if count > 3 else "")
+            raise CheckpointError(f"{folder} {what} {count} tensors: {some}")
+    for name, shape in found.items():
+        if shape != shape_of(name):
+            raise _misshapen(folder, name, shape, shape_of(name))
         if not weights[name].is_floating_point():
             raise CheckpointError(f"{folder}: {name} is {weights[name].dtype}, not a float format")
 
 
-def _fetch(name: str) -> Path:
-    if name and Path(name).is_file():
-        raise CheckpointError(f"{name} is a file: name the directory that it is in")
-    repository, revision = RELEASED.get(name, (name, "main"))
+def _misshapen(folder, name, found, expected) -> CheckpointError:
+    return CheckpointError(f"{folder}: {name} is {found}, but {CONFIG} asks for {expected}")
+
+
+def _find(name) -> Path:
+    """Return the folder with a model's files, fetched if `name` is one of the hub's."""
+    released = isinstance(name, str) and (name in RELEASED or name == PLAYS_NAME)
+    if released and os.path.isdir(name):
+        warnings.warn(
+            f"{name!r} means the released model: write './{name}' for the folder here", stacklevel=3
+        )
+    if name == PLAYS_NAME:
+        return PLAYS
+    text = os.fspath(name)
+    if text and not released and os.path.isdir(text):
+        return Path(text)
+    if os.path.isfile(text):
+        raise CheckpointError(f"{text} is a file: name the directory that it is in")
+    repository, revision = RELEASED.get(text, (text, "main"))
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
         raise CheckpointError(
-            f"{name!r} is neither a directory here nor one of {', '.join(RELEASED)} and "
-            "gpt2lite-plays nor a repository on the hub, written owner/name"
+            f"{text!r} is neither a directory here nor one of {', '.join(RELEASED)} and "
+            f"{PLAYS_NAME} nor a repository on the hub, written owner/name"
         )
     return fetch_repository(repository, revision)

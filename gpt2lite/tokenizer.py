@@ -14,7 +14,7 @@ from pathlib import Path
 
 import tiktoken
 
-from gpt2lite.assets import AssetError
+from gpt2lite.assets import AssetError, replacing
 
 END_OF_TEXT = 50256
 
@@ -77,14 +77,25 @@ def get_tokenizer() -> tiktoken.Encoding:
 
 
 def save_tokenizer(folder) -> None:
-    """Write the tokenizer's files beside a model's, so that transformers finds both in `folder`."""
+    """Write the tokenizer's files beside a model's, so that transformers finds both in `folder`.
+
+    Raises AssetError if they can't be written; then what was there before is whole.
+    """
     names = byte_to_unicode()
     tokens = map(get_tokenizer().decode_single_token_bytes, range(END_OF_TEXT))
     vocabulary = {"".join(map(names.get, token)): i for i, token in enumerate(tokens)}
     vocabulary["<|endoftext|>"] = END_OF_TEXT
-    folder = Path(folder)
-    text = {"ensure_ascii": False, "separators": (",", ":")}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, **text), encoding="utf-8")
-    (folder / "merges.txt").write_bytes(VOCAB_FILE.read_bytes())
-    settings = {"tokenizer_class": "GPT2Tokenizer"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    files = {
+        "vocab.json": json.dumps(vocabulary, ensure_ascii=False, separators=(",", ":")).encode(),
+        "merges.txt": VOCAB_FILE.read_bytes(),
+        "tokenizer_config.json": json.dumps({"tokenizer_class": "GPT2Tokenizer"}).encode(),
+    }
+    try:
+        with replacing(Path(folder), list(files)) as partial:
+            for name, content in files.items():
+                (partial / name).write_bytes(content)
+    except OSError as error:
+        raise AssetError(
+            f"cannot write the tokenizer into {folder} ({error}): make room there, or name another "
+            "folder"
+        ) from error

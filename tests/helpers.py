@@ -1,9 +1,12 @@
 """What several tests share: a tiny configuration, weights that matter, transformers' GPT-2."""
 
+import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from gpt2lite import GPT, GPTConfig
+from gpt2lite.assets import NetworkError
+from gpt2lite.corpora import load_text
 
 # Models this small gain nothing from a second thread, and lose much where the cores are busy.
 torch.set_num_threads(1)
@@ -62,6 +65,14 @@ def pair(config, folder, seed=0):
     theirs = enlarge(GPT2LMHeadModel(hf_config(config)), seed).eval()
     theirs.save_pretrained(folder)
     return GPT.from_pretrained(folder), theirs
+
+
+def corpus_or_skip(name) -> str:
+    """Return a corpus; skip the test if the network doesn't bring it, and for no other reason."""
+    try:
+        return load_text(name)
+    except NetworkError as error:
+        pytest.skip(str(error))
 
 
 def random_ids(config, B, T, seed=0):

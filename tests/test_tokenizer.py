@@ -1,14 +1,15 @@
 import socket
+from pathlib import Path
 
 import pytest
 import regex
 import transformers
+from helpers import corpus_or_skip
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt2lite import tokenizer
 from gpt2lite.assets import AssetError
-from gpt2lite.corpora import load_text
 
 HELLO = "Hello World ! I'm LLM"
 
@@ -48,10 +49,7 @@ def test_vocabulary():
 
 @pytest.mark.parametrize("corpus, n", [("tinyshakespeare", 338_025), ("shakespeare", 1_455_180)])
 def test_a_whole_corpus_has_the_reference_number_of_tokens(corpus, n):
-    try:
-        text = load_text(corpus)
-    except AssetError as error:
-        pytest.skip(str(error))
+    text = corpus_or_skip(corpus)
     assert len(tokenizer.get_tokenizer().encode_ordinary(text)) == n
 
 
@@ -81,6 +79,35 @@ def test_a_damaged_merge_table_is_refused(monkeypatch, tmp_path, damage):
     monkeypatch.setattr(tokenizer, "VOCAB_FILE", damaged)
     with pytest.raises(AssetError, match="not GPT-2's merge table.*reinstall"):
         tokenizer.read_merges()
+
+
+def test_the_saved_merges_are_the_published_table(tmp_path):
+    tokenizer.save_tokenizer(tmp_path / "a new folder")
+    saved = (tmp_path / "a new folder" / "merges.txt").read_bytes()
+    assert saved == tokenizer.VOCAB_FILE.read_bytes()
+
+
+def test_a_full_disk_leaves_the_saved_tokenizer_whole(tmp_path, monkeypatch):
+    (tmp_path / "merges.txt").write_text("earlier")
+    write = Path.write_bytes
+
+    def full(path, content):
+        if path.name == "merges.txt":
+            write(path, content[:1000])
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(AssetError, match=f"tokenizer into {tmp_path} .*No space left.*make room"):
+        tokenizer.save_tokenizer(tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == ["merges.txt"], "half a tokenizer"
+    assert (tmp_path / "merges.txt").read_text() == "earlier"
+
+
+def test_numbers_and_marks_are_not_cut_into_groups():
+    assert regex.findall(tokenizer.PATTERN, "a1234567 ...... it'll") == [
+        *("a", "1234567", " ......", " it", "'ll")
+    ]
 
 
 def test_transformers_opens_the_saved_tokenizer(tmp_path):
