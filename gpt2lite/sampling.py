@@ -39,6 +39,13 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     return p
 
 
+@torch.no_grad()
+def next_logits(model, ids: list[int]) -> torch.Tensor:
+    """Return the logits (V,) of the token that follows `ids`."""
+    idx = torch.tensor([ids], device=model.wte.weight.device)
+    return model.head(model.hidden(idx)[0, -1])
+
+
 def _check_options(temperature, top_k, top_p):
     if not temperature >= 0:  # nan too
         raise ValueError(f"temperature must be 0 (greedy) or more, not {temperature}")

@@ -7,7 +7,7 @@ import torch
 
 from gpt2lite import GPT, SIZES, GPTConfig, __main__, checkpoint, corpora
 from gpt2lite.course import untied
-from gpt2lite.course.setup import recorded
+from gpt2lite.course.records import recorded
 from gpt2lite.training import read_log
 
 

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.text import Text
 from PIL import Image
 
 from gpt2lite import SIZES, plotting
 from gpt2lite.course import figures
+from gpt2lite.course.canvas import Canvas
+from gpt2lite.course.figures.__main__ import PICTURES
+from gpt2lite.course.floats import FORMATS, keep
 from gpt2lite.model import GPT
+from gpt2lite.tokenizer import get_tokenizer
 
 ROOT = Path(__file__).parents[1]
 DRAWINGS = {
@@ -53,7 +58,7 @@ def test_every_text_can_be_read(draw):
 
 
 def test_the_fault_finder_finds_faults():
-    page = figures.Page(2, 2, "three texts")
+    page = Canvas(2, 2, "three texts")
     page.text(0.5, 1, "left")
     page.text(0.6, 1.05, "over it")
     page.text(1.8, 1.5, "too long for the page")
@@ -79,7 +84,7 @@ def difference(a, b):
     return np.abs(a - b).max()
 
 
-COMMITTED = figures.PICTURES
+COMMITTED = PICTURES
 
 
 @pytest.mark.parametrize("name, draw", COMMITTED.items(), ids=COMMITTED)
@@ -139,3 +144,29 @@ def test_show_gives_a_picture_with_its_alt_text(monkeypatch):
     assert shown[0]["text/html"].startswith('<img alt="from &quot;3&quot; to 1" width="700" src=')
     assert shown[0]["text/plain"] == 'from "3" to 1'
     assert len(shown[0]["text/html"]) < 40_000  # a notebook of ten pictures stays under 500 KB
+
+
+def test_the_likeliest_tokens_say_what_is_cut():
+    logits = torch.full((50257,), -10.0)
+    logits[[262, 257, 198]] = torch.tensor([3.0, 2.0, 1.0])  # " the", " a", "\\n"
+    rows, kept = figures.likeliest(logits, get_tokenizer(), top_k=2, n=3)
+    assert kept == 2 and [row[0] for row in rows] == ["·the", "·a", r"\n"]
+    assert [row[2] for row in rows] == [True, True, False]
+    assert rows[0][1] + rows[1][1] == pytest.approx(1) and 0 < rows[2][1] < 0.1
+
+
+def test_the_picture_beside_the_playground():
+    logits = torch.linspace(5, -5, 50257)
+    fig = figures.next_tokens(logits, get_tokenizer(), {"all": {}, "three": {"top_k": 3}})
+    assert len(fig.axes) == 2 and "three: 3 tokens kept" in fig.alt
+    assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim()
+
+
+@pytest.mark.parametrize("number", [0.1, -4.9e-9, 70000, 16777217])
+def test_the_drawing_can_be_read(number):
+    fig = figures.float_layouts(number)
+    assert faults(fig) == [] and min(t.get_fontsize() for t in texts(fig)) >= 8
+    assert all(name in fig.alt for name in FORMATS)
+    drawn = "".join(t.get_text() for t in texts(fig) if t.get_text() in ("0", "1"))
+    kept = (keep(number, name) for name in FORMATS)
+    assert drawn == "".join(k.sign + k.exponent + k.mantissa for k in kept)

@@ -7,7 +7,7 @@ import transformers
 from helpers import typed_today
 
 from gpt2lite import GPT
-from gpt2lite.course.setup import recorded
+from gpt2lite.course.records import recorded
 from gpt2lite.pretrained import PLAYS
 from gpt2lite.sampling import generate
 from gpt2lite.tokenizer import get_tokenizer

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers import typed_today
 
-from gpt2lite.course.figures import ORIGINAL, step_curve
-from gpt2lite.course.setup import recorded
+from gpt2lite.course.figures import step_curve
+from gpt2lite.course.records import ORIGINAL, recorded
 from gpt2lite.plotting import along, figure, loss_curve, reference_line, smooth
 from gpt2lite.training import read_log
 

@@ -19,26 +19,32 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "gpt2lite"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
-# A module imports only from lower floors.
+# A module imports only from lower floors. A name is a module, or a folder and all in it.
 FLOORS = [
     "config precision cpu assets plotting",
-    "tokenizer corpora hub model loss optim accounting course.checks course.setup course.page "
-    "course.widgets.page",
-    "data pretrained sampling checkpoint distributed course.exercises.architecture "
-    "course.exercises.pretrained_weights course.exercises.initialization "
-    "course.exercises.mixed_precision course.exercises.loss_curves",
-    "training evaluation course.figures course.widgets.sizes course.widgets.sampling "
-    "course.widgets.initialization course.widgets.floats course.widgets.curves",
-    "__main__ course.untied",
+    "tokenizer model optim loss",
+    "data sampling checkpoint hub corpora accounting",
+    "training evaluation pretrained",
+    "course.checks course.html course.canvas course.floats course.records course.unit_model",
+    "course.exercises course.figures",
+    "course.widgets",
+    "course.setup course.untied",
+    "__main__",
 ]
-FLOOR = {module: floor for floor, row in enumerate(FLOORS) for module in row.split()}
+FLOOR = {room: floor for floor, row in enumerate(FLOORS) for room in row.split()}
 
 
 def modules() -> dict[str, Path]:
-    """Return every module of the package by its name inside it, packages' own files left out."""
-    paths = sorted(PACKAGE.rglob("*.py"))
-    named = {".".join(p.relative_to(PACKAGE).with_suffix("").parts): p for p in paths}
-    return {name: path for name, path in named.items() if not name.endswith("__init__")}
+    """Return every module of the package by its name inside it; a folder's name is its __init__."""
+    paths = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+    parts = {path: path.with_suffix("").parts for path in paths}
+    named = {".".join(p[:-1] if p[-1] == "__init__" else p): path for path, p in parts.items()}
+    return {name: PACKAGE / path for name, path in named.items() if name not in ("", "course")}
+
+
+def room(module: str) -> str:
+    """Return the name in FLOORS that a module belongs to: its own, or its folder's."""
+    return next((name for name in FLOOR if f"{module}.".startswith(f"{name}.")), module)
 
 
 def imported_modules(tree: ast.AST) -> set[str]:
@@ -52,17 +58,40 @@ def imported_modules(tree: ast.AST) -> set[str]:
             # what comes from a package may be a module (course.setup) or a thing inside one (GPT)
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     inside = {name.removeprefix("gpt2lite.") for name in found if name.startswith("gpt2lite.")}
-    return {name for name in inside if name in FLOOR or name in modules()}
+    return inside & modules().keys()
 
 
 @pytest.mark.parametrize("name", modules())
 def test_module_imports_only_from_lower_floors(name):
-    assert name in FLOOR, f"gpt2lite/{name}.py has no floor: give it one in FLOORS"
+    here = room(name)
+    assert here in FLOOR, f"gpt2lite.{name} has no floor: give it one in FLOORS"
     tree = ast.parse(modules()[name].read_text(encoding="utf-8"))
-    for other in imported_modules(tree):
-        assert FLOOR[other] < FLOOR[name], (
-            f"{name} (floor {FLOOR[name]}) imports {other} (floor {FLOOR[other]})"
+    for other in map(room, imported_modules(tree)):
+        assert other == here or FLOOR[other] < FLOOR[here], (
+            f"{name} (floor {FLOOR[here]}) imports {other} (floor {FLOOR[other]})"
         )
+
+
+def test_every_floor_names_what_is_there():
+    assert not FLOOR.keys() - modules().keys(), "a name in FLOORS that no module has"
+    assert len(FLOOR) == len(" ".join(FLOORS).split()), "a module stands on two floors"
+
+
+def first_sentence(path: Path) -> str:
+    """Return what a module's docstring says first, on one line."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(re.split(r"(?<=\.)\s", text + " ", maxsplit=1)[0].split())
+
+
+def test_the_packages_readme_has_each_files_first_sentence():
+    readme = (PACKAGE / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `([\w/]+\.py)` \| (.+) \|$", readme, re.M))
+    paths = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+    lines = {name: first_sentence(path) for name, path in paths.items()}
+    assert all(lines.values()), "a module without a docstring"
+    for name, sentence in lines.items():
+        assert listed.get(name) == sentence, f"gpt2lite/README.md wants: | `{name}` | {sentence} |"
+    assert not listed.keys() - lines.keys(), "gpt2lite/README.md lists a file that is not there"
 
 
 def test_import_stays_light():
@@ -80,14 +109,6 @@ def test_environment_has_the_packages_of_pyproject():
     listed = {re.sub(r"^pytorch\b", "torch", name) for name in listed}
     assert python == "python" + PROJECT["project"]["requires-python"]
     assert listed == wanted, "environment.yml and pyproject.toml list different packages"
-
-
-def test_readme_has_a_line_for_each_file():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(?:gpt2lite/)?([\w/]+\.py)`", readme))
-    here = {path.relative_to(PACKAGE).as_posix() for path in modules().values()}
-    here = {name.removeprefix("course/") for name in here}
-    assert here <= named, f"README.md has no line for {here - named}"
 
 
 def test_every_listed_package_is_pinned():

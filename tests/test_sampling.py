@@ -9,7 +9,7 @@ from helpers import TINY, random_ids, tiny_gpt
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from gpt2lite import GPTConfig
-from gpt2lite.sampling import KVCache, generate, probabilities, stream, tokens
+from gpt2lite.sampling import KVCache, generate, next_logits, probabilities, stream, tokens
 from gpt2lite.tokenizer import get_tokenizer
 
 SIZE = TINY.block_size
@@ -343,3 +343,8 @@ def test_the_stream_is_what_generate_makes(seed):
 def test_an_empty_prompt_is_refused_with_a_way_out():
     with pytest.raises(ValueError, match=r"\[\[50256\]\]"):
         next(stream(tiny_gpt(), get_tokenizer(), "", 3))
+
+
+def test_the_next_tokens_logits_are_the_last_positions():
+    model, ids = tiny_gpt(), random_ids(TINY, 1, 5)
+    torch.testing.assert_close(next_logits(model, ids[0].tolist()), model(ids)[0, -1].detach())

@@ -6,13 +6,7 @@ import torch
 
 from gpt2lite import GPT, GPTConfig
 from gpt2lite.config import SIZES
-from gpt2lite.course.widgets import (
-    next_logits,
-    next_tokens,
-    sampling_playground,
-    sizes_explorer,
-)
-from gpt2lite.course.widgets.sampling import likeliest
+from gpt2lite.course.widgets import sampling_playground, sizes_explorer
 from gpt2lite.course.widgets.sizes import RANGES, sizes_report
 from gpt2lite.tokenizer import get_tokenizer
 
@@ -116,19 +110,3 @@ def test_the_playground_takes_a_long_prompt_and_no_prompt():
     assert len(said.value) > len(text.value)
     text.value = ""
     assert "Type a prompt" in page.value and dial["Generate"].disabled
-
-
-def test_the_likeliest_tokens_say_what_is_cut():
-    logits = torch.full((50257,), -10.0)
-    logits[[262, 257, 198]] = torch.tensor([3.0, 2.0, 1.0])  # " the", " a", "\\n"
-    rows, kept = likeliest(logits, get_tokenizer(), top_k=2, n=3)
-    assert kept == 2 and [row[0] for row in rows] == ["·the", "·a", r"\n"]
-    assert [row[2] for row in rows] == [True, True, False]
-    assert rows[0][1] + rows[1][1] == pytest.approx(1) and 0 < rows[2][1] < 0.1
-
-
-def test_the_picture_beside_the_playground():
-    logits = next_logits(speaker(), [464, 3290])
-    fig = next_tokens(logits, get_tokenizer(), {"all": {}, "three": {"top_k": 3}})
-    assert len(fig.axes) == 2 and "three: 3 tokens kept" in fig.alt
-    assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim()

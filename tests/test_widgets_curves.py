@@ -6,7 +6,8 @@ import ipywidgets
 import numpy as np
 import pytest
 
-from gpt2lite.course.widgets.curves import LOOKS, compare_runs, curve_explorer
+from gpt2lite.course.figures import LOOKS, compare_runs
+from gpt2lite.course.widgets import curve_explorer
 
 
 def run(B, T, steps=60, end=3.0):

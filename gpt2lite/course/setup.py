@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import SimpleNamespace
 
 import torch
@@ -86,21 +85,6 @@ def start(notebook: str, needs: Sequence[str] = ()) -> Session:
     )
     _warn_of_old_versions()
     return session
-
-
-def recorded(run: str) -> Path:
-    """Return the log of a full-size run, such as "step1", for gpt2lite.training.read_log.
-
-    It lies in notebooks/recorded, and travels with an installed package. Raises FileNotFoundError
-    for a run that nobody recorded.
-    """
-    package = Path(gpt2lite.__file__).parent
-    folders = package.parent / "notebooks" / "recorded", package / "recorded"
-    for path in (folder / f"{run}.jsonl" for folder in folders):
-        if path.exists():
-            return path
-    known = sorted(path.stem for folder in folders for path in folder.glob("*.jsonl"))
-    raise FileNotFoundError(f"no run is recorded as {run!r}: there are {', '.join(known)}")
 
 
 def _profile(device: torch.device) -> str:

@@ -13,7 +13,7 @@ from torch import nn
 from gpt2lite import GPT, GPTConfig
 from gpt2lite.config import TrainConfig
 from gpt2lite.corpora import load_text
-from gpt2lite.course.setup import recorded
+from gpt2lite.course.records import recorded
 from gpt2lite.data import Batches, encode
 from gpt2lite.model import init_default
 from gpt2lite.precision import Precision

@@ -3,52 +3,13 @@
 import math
 
 import ipywidgets as widgets
-import torch
-from torch.func import functional_call
 
-from gpt2lite.config import GPTConfig
-from gpt2lite.course.widgets.page import paper
-from gpt2lite.model import GPT
+from gpt2lite.course.html import bars, paper
+from gpt2lite.course.unit_model import N_LAYER, first_stream, unit_model
 from gpt2lite.plotting import COLORS
 
 SPREADS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
-DEPTHS = (1, 2, 4, 6, 8, 12, 16, 24)
-T = 32  # tokens that run through the model at each move
-
-
-def unit_model(C: int = 192, seed: int = 1337) -> GPT:
-    """Return a GPT-2 with its real vocabulary, C wide, whose matrices are from N(0, 1)."""
-    config = GPTConfig(block_size=T, n_layer=max(DEPTHS), n_head=C // 32, n_embd=C)
-    with torch.random.fork_rng(devices=[]):  # the notebook's own random numbers go on untouched
-        torch.manual_seed(seed)
-        model = GPT(config)
-        for p in model.parameters():
-            if p.dim() == 2:
-                torch.nn.init.normal_(p)
-    return model.eval()
-
-
-@torch.no_grad()
-def first_stream(model, n_layer, wte, wpe, blocks, smaller):
-    """Return the stream's rms before each of n_layer blocks and after the last, and the first loss.
-
-    `model` is a unit_model, whose matrices count times the spread of their kind: `wte`, `wpe` or
-    `blocks`; `smaller` divides both c_proj by √(2·n_layer). The loss is the mean over all V tokens
-    that could come next.
-    """
-    idx = torch.randint(len(model.wte.weight), (1, T), generator=torch.Generator().manual_seed(0))
-    x = wte * model.wte(idx) + wpe * model.wpe.weight  # (1, T, C)
-    c_proj = blocks / (math.sqrt(2 * n_layer) if smaller else 1)
-    rms = [x.square().mean().sqrt().item()]
-    for block in model.h[:n_layer]:
-        weights = {
-            name: p * (c_proj if "c_proj" in name else blocks) if p.dim() == 2 else p
-            for name, p in block.named_parameters()
-        }
-        x = functional_call(block, weights, (x,))
-        rms.append(x.square().mean().sqrt().item())
-    logits = wte * model.head(model.ln_f(x))  # (1, T, V)
-    return rms, (logits.logsumexp(-1) - logits.mean(-1)).mean().item()
+DEPTHS = (1, 2, 4, 6, 8, 12, 16, N_LAYER)
 
 
 def initialization_explorer() -> widgets.Widget:
@@ -99,13 +60,13 @@ def start_report(model, n_layer, wte, wpe, blocks, smaller) -> str:
         f'<div style="margin:8px 0 2px"><b>The stream ends at rms {rms[-1]:.3g}</b> '
         f"(C = {C}, n_layer = {n_layer})</div>"
     )
-    for layer, size in enumerate(rms):
-        width = 380 * size / max(rms)
-        name = f"into h.{layer}" if layer < n_layer else "into ln_f"
-        lines.append(
-            '<div style="display:flex;align-items:center;line-height:1.25">'
-            f'<span style="width:80px;text-align:right">{name}</span>'
-            f'<div style="width:{width:.0f}px;height:10px;margin:0 8px;'
-            f'background:{COLORS["ours"]}"></div>{size:.3g}</div>'
+    rows = [
+        (
+            f"into h.{layer}" if layer < n_layer else "into ln_f",
+            size / max(rms),
+            f"{size:.3g}",
+            True,
         )
-    return paper(*lines)
+        for layer, size in enumerate(rms)
+    ]
+    return paper(*lines, bars(rows, COLORS["ours"]))

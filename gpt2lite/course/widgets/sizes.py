@@ -10,9 +10,16 @@ from gpt2lite.accounting import (
     training_bytes,
 )
 from gpt2lite.config import SIZES, GPTConfig
-from gpt2lite.course.widgets.page import bar, paper
+from gpt2lite.course.html import paper, stacked
 from gpt2lite.plotting import COLORS
 
+HUES = {
+    **dict.fromkeys(("attention", "projections", "weights"), COLORS["ours"]),
+    **dict.fromkeys(("wpe", "T × T", "gradients"), COLORS["reference"]),
+    **dict.fromkeys(("MLP", "adamw"), COLORS["validation"]),
+    **dict.fromkeys(("wte", "head", "activations"), COLORS["highlight"]),
+    "LayerNorm": "#999999",
+}
 # The explorer's sliders: GPTConfig's names (T sets block_size), and B.
 RANGES = {
     "n_layer": range(1, 49),
@@ -103,12 +110,21 @@ def sizes_report(n_layer, n_head, n_embd, vocab_size, T, B) -> str:
     spare = T4_BYTES / 2**30 - total
     verdict = f"{spare:.1f} GiB to spare" if spare >= 0 else f"{-spare:.1f} GiB too much"
     return paper(
-        bar(f"{n['total']:,} parameters", parameters, 1e6, "M"),
-        bar(f"{flops['total'] / 1e9:,.1f} GFLOP for one forward pass", operations, 1e9, "G"),
+        _bar(f"{n['total']:,} parameters", parameters, 1e6, "M"),
+        _bar(f"{flops['total'] / 1e9:,.1f} GFLOP for one forward pass", operations, 1e9, "G"),
         f'<div style="margin-bottom:14px">A training step, forward and backward, B = {B}: '
         f"{step / 1e12:,.2f} TFLOP, at least {1e3 * step / PEAKS['T4']['fp16']:,.0f} ms at a T4's "
         "fp16 peak.</div>",
-        bar(
-            f"{total:,.1f} GiB to train in fp32; on a T4, {verdict}", memory, 2**30, "GiB", T4_BYTES
+        _bar(
+            f"{total:,.1f} GiB to train in fp32; on a T4, {verdict}",
+            memory,
+            2**30,
+            "GiB",
+            ("a T4", T4_BYTES / 2**30),
         ),
     )
+
+
+def _bar(title, parts, size, unit, limit=None):
+    """Return a stacked bar of parts counted in units of `size`."""
+    return stacked(title, {k: (v / size, HUES[k]) for k, v in parts.items()}, unit, limit)

@@ -1,6 +1,6 @@
-"""An empty page, and the strokes that every drawing of the course is made of.
+"""An empty canvas, and the strokes that every drawing of the course is made of.
 
-Knows nothing about what is drawn. Coordinates are inches from the top left corner of the page.
+Knows nothing about what is drawn. Coordinates are inches from the top left corner.
 """
 
 from matplotlib.figure import Figure
@@ -16,8 +16,8 @@ PLAIN, PAPER = "#efefef", "white"
 ALIGN = {"l": "left", "c": "center", "r": "right"}
 
 
-class Page:
-    """An empty page in inches, y downwards, and the strokes that every drawing is made of."""
+class Canvas:
+    """An empty sheet in inches, y downwards, and the strokes that every drawing is made of."""
 
     def __init__(self, width, height, alt):
         use_style()

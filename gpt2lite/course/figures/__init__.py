@@ -1,0 +1,47 @@
+"""The course's pictures, made by code: drawings and charts.
+
+`python -m gpt2lite.course.figures` writes the README's into images/. Each is a matplotlib Figure
+that carries its alt text as `fig.alt`; show it with gpt2lite.plotting.show(fig).
+"""
+
+from gpt2lite.course.figures.charts import (
+    AXES,
+    LOOKS,
+    compare_runs,
+    likeliest,
+    next_tokens,
+    sizes,
+    step_curve,
+)
+from gpt2lite.course.figures.drawings import (
+    STATIONS,
+    causal_mask,
+    conv1d_transpose,
+    course_map,
+    float_layouts,
+    forward_pass,
+    gpt2,
+    heads_split,
+    kv_cache,
+    token_strip,
+)
+
+__all__ = [
+    "AXES",
+    "LOOKS",
+    "STATIONS",
+    "causal_mask",
+    "compare_runs",
+    "conv1d_transpose",
+    "course_map",
+    "float_layouts",
+    "forward_pass",
+    "gpt2",
+    "heads_split",
+    "kv_cache",
+    "likeliest",
+    "next_tokens",
+    "sizes",
+    "step_curve",
+    "token_strip",
+]
