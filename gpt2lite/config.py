@@ -7,12 +7,22 @@ corrected by its authors to 124M to 1558M.)
 
 from dataclasses import dataclass
 
+# Well above the largest models that were built in this form: GPT-3 has 96 layers and C = 12,288.
+LARGEST = {
+    "block_size": 1 << 20,
+    "vocab_size": 1 << 20,
+    "n_layer": 1 << 10,
+    "n_head": 1 << 10,
+    "n_embd": 1 << 16,
+}
+
 
 @dataclass(frozen=True)
 class GPTConfig:
     """Describe a GPT-2; the defaults are the published small one, 124M parameters.
 
-    Raises ValueError, naming the field, for sizes that no GPT-2 can have.
+    Raises ValueError, naming the field, for sizes that no GPT-2 can have: a damaged or crafted file
+    must not keep a machine busy for hours, or fill its memory.
     """
 
     block_size: int = 1024  # T at most: the positions that wpe knows
@@ -27,12 +37,14 @@ class GPTConfig:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+            if value > LARGEST[name]:
+                raise ValueError(f"{name}={value} is absurd: at most {LARGEST[name]} will do")
         if self.n_embd % self.n_head:
             raise ValueError(
                 f"n_embd={self.n_embd} does not divide into n_head={self.n_head} equal heads; "
                 f"choose a multiple of {self.n_head}"
             )
-        if not 0.0 <= self.dropout < 1.0:
+        if not isinstance(self.dropout, (int, float)) or not 0.0 <= self.dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1), not {self.dropout!r}")
 
     @property

@@ -6,6 +6,8 @@ from: GPT-2's 50,257 ids fit. y is x moved by one token: what comes next at each
 
 import hashlib
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,15 +28,26 @@ def encode(text: str) -> np.ndarray:
 
 
 def save_tokens(path, tokens: np.ndarray) -> None:
-    """Write a token file, complete before it takes its name."""
+    """Write a token file, complete before it takes its name.
+
+    Raises DataError for tokens that `load_tokens` would refuse, or if the file can't be written.
+    """
+    _check_tokens(tokens, "these tokens", "encode them with data.encode")
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         with open(partial, "wb") as file:
             np.save(file, tokens)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path} ({error.strerror or error}): make room, or name another file"
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def load_tokens(path) -> np.ndarray:
@@ -43,12 +56,15 @@ def load_tokens(path) -> np.ndarray:
         tokens = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} is no token file ({error}): write it with save_tokens") from error
+    _check_tokens(tokens, path, "write it with save_tokens")
+    return tokens
+
+
+def _check_tokens(tokens, what, advice):
     if tokens.ndim != 1 or tokens.dtype != np.uint16:
         raise DataError(
-            f"{path} holds {tokens.dtype} of shape {tokens.shape}, not uint16 of shape (n,): write "
-            "it with save_tokens"
+            f"{what}: {tokens.dtype} of shape {tokens.shape}, not uint16 of shape (n,); {advice}"
         )
-    return tokens
 
 
 def fingerprint(tokens: np.ndarray) -> str:
@@ -76,6 +92,10 @@ class Batches:
     def __init__(self, tokens, B, T, order="sequential", seed=0, vocab_size=50257, device="cpu"):
         if order not in ("sequential", "random"):
             raise ValueError(f'order must be "sequential" or "random", not {order!r}')
+        if B < 1 or T < 1:
+            raise ValueError(f"B={B} and T={T} must be at least 1")
+        if tokens.ndim != 1:
+            raise DataError(f"tokens of shape {tokens.shape}, not (n,): join the texts to one")
         if len(tokens) <= B * T:
             raise DataError(
                 f"{len(tokens):,} tokens are too few for one batch of {B} x {T} + 1: choose a "
@@ -115,6 +135,11 @@ class Batches:
         return {"position": self.position, "generator": self.generator.bit_generator.state}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from where `state_dict` was taken."""
+        """Go on from where `state_dict` was taken. Raises DataError if that is not in the text."""
+        if not 0 <= state["position"] <= len(self.tokens):
+            raise DataError(
+                f"position {state['position']} is outside the {len(self.tokens):,} tokens: go on "
+                "with the text that the run began with"
+            )
         self.position = state["position"]
         self.generator.bit_generator.state = state["generator"]

@@ -10,6 +10,7 @@ initialization.
 """
 
 import math
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -116,6 +117,19 @@ class GPT(nn.Module):
     def head(self, x):
         """Score each token of the vocabulary: (..., C) -> (..., V), with wte itself as matrix."""
         return F.linear(x, self.wte.weight)
+
+
+@contextmanager
+def evaluating(model):
+    """Switch dropout off inside the block, and back to what it was after it."""
+    if not model.training:
+        yield
+        return
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
 
 
 def init_gpt2(model: GPT):

@@ -7,11 +7,11 @@ Case of Neural Text Degeneration".
 import codecs
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
 from gpt2lite import cpu
+from gpt2lite.model import evaluating
 
 
 def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
@@ -86,19 +86,6 @@ class KVCache:
     def length(self) -> int:
         """The number of tokens held."""
         return self.layers[0].length
-
-
-@contextmanager
-def evaluating(model):
-    """Switch dropout off inside the block, and back to what it was after it."""
-    if not model.training:
-        yield
-        return
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train()
 
 
 def generate(model, idx, max_new_tokens, **options):
