@@ -99,9 +99,9 @@ def sample(
             print(piece, end="", flush=True)
         print()
         return
-    ids = tokenizer.encode_ordinary(prompt)
-    idx = torch.tensor([ids], device=device).repeat(num_samples, 1)
-    rows = sampling.generate(gpt, idx, max_new_tokens, **options).tolist()
+    ids = tokenizer.encode(prompt, allowed_special="all")
+    idx = torch.tensor([ids], device=device)
+    rows = sampling.generate(gpt, idx, max_new_tokens, num_samples, **options).tolist()
     for number, row in enumerate(rows, 1):
         new = [i for i in row[len(ids) :] if i < tokenizer.n_vocab]
         new = new[: new.index(END_OF_TEXT)] if END_OF_TEXT in new else new
@@ -144,7 +144,7 @@ def train(
     """
     import torch
 
-    from gpt2lite import GPT, SIZES, checkpoint, data, evaluation, precision, training
+    from gpt2lite import GPT, SIZES, checkpoint, cpu, data, evaluation, precision, training
     from gpt2lite.corpora import load_text
     from gpt2lite.model import init_default
     from gpt2lite.tokenizer import save_tokenizer
@@ -155,6 +155,7 @@ def train(
         raise ValueError(f"{model} is none of the sizes: {', '.join(SIZES)}")
     if not 0 <= val_fraction < 1:
         raise ValueError(f"--val-fraction is a share of the text, such as 0.1, not {val_fraction}")
+    cpu.keep_process_memory()
     chosen = precision.pick()
     if dtype != "auto":
         kind = getattr(torch, dtype)

@@ -10,12 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+IGNORED = -100  # a target that counts for nothing, F.cross_entropy's default ignore_index
+
 
 def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the mean cross-entropy, in nats / token, of logits (N, V) for targets (N,).
 
     Equals F.cross_entropy(logits.float(), targets) in value and gradient, computed in fp32, but
     holds the logits once, in their own format: the backward pass writes their gradient over them.
+    Targets of -100 (IGNORED) are left out of the mean.
     """
     return _CrossEntropy.apply(logits, targets)
 
@@ -24,25 +27,33 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets):
         ctx.save_for_backward(logits, targets)
-        parts = _parts(logits, targets)
-        chosen = [rows.log_softmax(-1, torch.float32).gather(-1, right) for rows, right in parts]
-        return -torch.cat(chosen).mean()
+        losses = [
+            -rows.log_softmax(-1, torch.float32).gather(-1, right).where(counts, 0.0)
+            for rows, right, counts in _parts(logits, targets)
+        ]
+        return torch.cat(losses).sum() / (targets != IGNORED).sum()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         logits, targets = ctx.saved_tensors
-        share = grad / len(targets)
-        for rows, right in _parts(logits, targets):
-            p = rows.softmax(-1, torch.float32).mul_(share)
-            rows.copy_(p.scatter_add_(-1, right, -share.expand(right.shape)))
+        share = grad / (targets != IGNORED).sum()
+        for rows, right, counts in _parts(logits, targets):
+            weight = share * counts  # (n, 1)
+            p = rows.softmax(-1, torch.float32).mul_(weight)
+            rows.copy_(p.scatter_add_(-1, right, -weight))
         return logits, None
 
 
 def _parts(logits, targets):
-    """Cut both into parts of few tokens: only one part's logits are in fp32 at a time."""
+    """Cut into parts of few tokens: only one part's logits (n, V) are in fp32 at a time.
+
+    With them come the targets (n, 1), 0 where ignored, and which of them count (n, 1).
+    """
     n = 16 if logits.device.type == "cpu" else 1024  # a cache holds 16; a GPU wants to be busy
-    return zip(logits.split(n), targets[:, None].split(n), strict=True)
+    counts = (targets != IGNORED)[:, None]
+    right = targets[:, None].where(counts, 0)
+    return zip(logits.split(n), right.split(n), counts.split(n), strict=True)
 
 
 @contextmanager
@@ -50,16 +61,23 @@ def padded_vocabulary(model, multiple: int = 128):
     """Let a GPT's head multiply by wte and zero rows below it, up to a round V, inside the block.
 
     Matrix units work on whole tiles, and 50,257 is odd. The logits are the same: the zero rows' own
-    are cut off again.
+    are cut off again. Raises ValueError for a head that multiplies by another matrix.
     """
-    table = model.wte.weight
+    table, before = model.wte.weight, vars(model).get("head")
     missing = -table.size(0) % multiple
 
     def head(x):
         return F.linear(x, F.pad(table, (0, 0, 0, missing)))[..., : table.size(0)]
 
+    with torch.no_grad():
+        x = torch.linspace(-1, 1, table.size(1), dtype=table.dtype, device=table.device)
+        now, tied = model.head(x), F.linear(x, table)
+        if now.shape != tied.shape or (now - tied).abs().max() > 0.01 * tied.abs().max():
+            raise ValueError("this model's head isn't wte: padded_vocabulary would replace it")
     model.head = head
     try:
         yield
     finally:
         del model.head  # the class' own again
+        if before is not None:
+            model.head = before

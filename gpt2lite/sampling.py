@@ -26,7 +26,8 @@ def probabilities(logits, temperature=1.0, top_k=None, top_p=None):
     logits = logits.float()
     if temperature == 0:
         return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
-    logits = logits / temperature
+    logits = logits - logits.amax(-1, keepdim=True)  # 0 at most: no temperature makes it infinite
+    logits = logits / max(temperature, torch.finfo(torch.float32).tiny)
     if top_k is not None and top_k < logits.size(-1):
         kth = logits.topk(top_k).values[..., -1:]
         logits = logits.masked_fill(logits < kth, -torch.inf)
@@ -88,22 +89,26 @@ class KVCache:
         return self.layers[0].length
 
 
-def generate(model, idx, max_new_tokens, **options):
-    """Continue token ids `idx` (B, T): return (B, T + n).
+def generate(model, idx, max_new_tokens, num_samples=1, **options):
+    """Continue token ids `idx` (B, T): return (B * num_samples, T + n).
 
-    n is max_new_tokens, or fewer if all rows met `stop`. The options are those of `tokens`.
+    n is max_new_tokens, or fewer if all rows met `stop`; a prompt's samples follow each other. The
+    options are those of `tokens`.
     """
-    return torch.cat([idx, *(t[:, None] for t in tokens(model, idx, max_new_tokens, **options))], 1)
+    made = list(tokens(model, idx, max_new_tokens, num_samples=num_samples, **options))
+    return torch.cat([idx.repeat_interleave(num_samples, 0), *(t[:, None] for t in made)], 1)
 
 
 def stream(model, tokenizer, prompt: str, max_new_tokens, **options) -> Iterator[str]:
     """Yield the continuation of `prompt` piece by piece, each piece whole characters of UTF-8.
 
-    A character may span several tokens: its bytes are held back until they are complete. The
-    options are those of `tokens`; the stop token itself is not part of the text.
+    `<|endoftext|>` in the prompt is that token. A character may span several tokens: its bytes are
+    held back until they are complete. The options are those of `tokens`, for one sample; the stop
+    token itself is not part of the text.
     """
     utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    idx = torch.tensor([tokenizer.encode_ordinary(prompt)], device=model.wte.weight.device)
+    ids = tokenizer.encode(prompt, allowed_special="all")
+    idx = torch.tensor([ids], device=model.wte.weight.device)
     for token in tokens(model, idx, max_new_tokens, **options):
         if token.item() == options.get("stop"):
             break
@@ -121,6 +126,7 @@ def tokens(
     idx,
     max_new_tokens: int,
     *,
+    num_samples: int = 1,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -129,22 +135,26 @@ def tokens(
     overflow: str = "refuse",
     use_cache: bool = True,
 ) -> Iterator[torch.Tensor]:
-    """Yield the tokens that continue `idx` (B, T), each step a tensor (B,).
+    """Yield the tokens that continue `idx` (B, T), each step a tensor (B * num_samples,).
 
+    num_samples: continuations of each prompt; the prompt itself is computed once for all of them.
     temperature, top_k, top_p: as in `probabilities`.
     stop: a token id; a row that drew it repeats it, and when all have, the iteration ends.
     generator: the source of randomness, on the model's device; the same seed gives the same tokens.
     overflow: past block_size tokens, "refuse" raises before any work, and "slide" drops the oldest
         tokens and computes the whole window anew for each new one.
-    Raises ValueError for an empty prompt, ids outside the vocabulary, or an overflow refused.
+    Raises ValueError, before any work, for an empty prompt, ids outside the vocabulary, an overflow
+    refused, or more rows than the memory can hold.
     """
     _check_options(temperature, top_k, top_p)
     _check_prompt(model, idx, max_new_tokens, overflow)
+    _check_samples(model, idx, max_new_tokens, num_samples)
     size = model.config.block_size
     end = idx.size(1) + max_new_tokens
     cache = KVCache(model, idx.size(0), min(end, size)) if use_cache else None
-    done = torch.zeros(idx.size(0), dtype=torch.bool, device=idx.device)
-    fast = cpu.FastLinear(model)
+    rows = idx.size(0) * num_samples
+    done = torch.zeros(rows, dtype=torch.bool, device=idx.device)
+    fast = cpu.decoding(idx.device, rows, max_new_tokens)
     for _ in range(max_new_tokens):
         # Not around the yield: that is the caller's code, and these are no tensors to train on.
         with torch.inference_mode(), evaluating(model), fast:
@@ -153,6 +163,10 @@ def tokens(
             else:
                 x = model.hidden(idx[:, -size:])
             logits = model.head(x[:, -1])  # only the last position predicts something new
+        if idx.size(0) < rows:  # the prompt has been read once: now each sample gets its own row
+            idx, logits = (t.repeat_interleave(num_samples, 0) for t in (idx, logits))
+            for layer in cache.layers if cache else ():
+                layer.k, layer.v = (t.repeat_interleave(num_samples, 0) for t in (layer.k, layer.v))
         if temperature == 0:
             token = logits.argmax(-1)
         else:
@@ -174,7 +188,7 @@ def _check_prompt(model, idx, max_new_tokens, overflow):
     if idx.dim() != 2 or idx.numel() == 0:
         raise ValueError(
             f"the prompt must be token ids of shape (B, T), T at least 1, not {tuple(idx.shape)}; "
-            "to start from nothing, give [[50256]], <|endoftext|>"
+            "to start from nothing, give <|endoftext|>, token 50256"
         )
     if idx.min() < 0 or idx.max() >= vocab:
         raise ValueError(
@@ -189,4 +203,23 @@ def _check_prompt(model, idx, max_new_tokens, overflow):
             raise ValueError(f'{what}: shorten the prompt, ask for fewer, or pass overflow="slide"')
         warnings.warn(
             f"{what}: the oldest will be forgotten, and each token costs a window", stacklevel=2
+        )
+
+
+def _check_samples(model, idx, max_new_tokens, num_samples):
+    if not isinstance(num_samples, int) or num_samples < 1:
+        raise ValueError(f"num_samples must be 1, 2, 3, ..., not {num_samples!r}")
+    c, weight = model.config, model.wte.weight
+    length = min(idx.size(1) + max_new_tokens, c.block_size)
+    held = 2 * c.n_layer * c.n_embd * length * weight.element_size()  # a row's keys and values
+    needed = idx.size(0) * num_samples * (held + 4 * c.vocab_size)  # and its logits in fp32
+    free = cpu.free_memory()
+    if weight.device.type == "cuda":
+        memory, device = torch.cuda, weight.device
+        cached = memory.memory_reserved(device) - memory.memory_allocated(device)
+        free = memory.mem_get_info(device)[0] + cached
+    if needed > free:
+        raise ValueError(
+            f"num_samples={num_samples} needs at least {needed / 1e9:,.1f} GB beside the model, "
+            f"and {free / 1e9:,.1f} GB are free: ask for fewer, in several calls"
         )

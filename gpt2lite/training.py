@@ -11,7 +11,7 @@ import platform
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -81,9 +81,7 @@ class Trainer:
         self.scaler = self._new_scaler()
         self.done = 0  # steps
         self.skipped = 0  # in a row, because a gradient was not finite
-        if self.precision.device.type == "cpu":
-            cpu.keep_freed_memory()
-        elif self.precision.device.type == "cuda":
+        if self.precision.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.precision.device)  # forget earlier runs
         if compile:
             shape = config.batch_size, config.seq_len + 1
@@ -154,8 +152,8 @@ class Trainer:
         if self.precision.device.type != "cpu":
             yield
             return
-        rows = cpu.row_gradients(self.model.wte) if self.forward is self.model else nullcontext()
-        with cpu.onednn(), cpu.short_attention(self.config.seq_len), rows:
+        attention = cpu.short_attention(self.config.seq_len)
+        with cpu.onednn(), attention, cpu.row_gradients(self.forward):
             yield
 
     def _gradients(self) -> float:

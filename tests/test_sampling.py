@@ -8,7 +8,7 @@ import torch
 from helpers import TINY, random_ids, tiny_gpt
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from gpt2lite import GPTConfig
+from gpt2lite import GPTConfig, cpu
 from gpt2lite.sampling import KVCache, generate, next_logits, probabilities, stream, tokens
 from gpt2lite.tokenizer import get_tokenizer
 
@@ -52,6 +52,23 @@ def test_the_token_that_crosses_top_p_is_kept():
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
     for top_p, kept in ((1e-9, 1), (0.4, 1), (0.6, 2), (0.85, 3), (0.97, 4)):
         assert probabilities(logits, top_p=top_p).count_nonzero() == kept, f"top_p={top_p}"
+
+
+def test_top_p_that_is_met_exactly_keeps_no_more():
+    assert probabilities(torch.zeros(2), top_p=0.5).count_nonzero() == 1
+    quarters = torch.tensor([0.125, 0.5, 0.25, 0.0625, 0.0625]).log()
+    assert probabilities(quarters, top_p=0.75).nonzero().flatten().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("temperature", [1e-45, 1e-320, 1e-38])
+def test_a_tiny_temperature_is_greedy(temperature):
+    logits = 1e4 * random_logits()
+    assert torch.equal(probabilities(logits, temperature), probabilities(logits, 0))
+    assert torch.equal(probabilities(logits, temperature, 50, 0.9), probabilities(logits, 0))
+
+
+def test_a_huge_temperature_is_uniform():
+    assert torch.allclose(probabilities(random_logits(), 1e38), torch.full((50, 200), 1 / 200))
 
 
 def test_top_p_of_1_keeps_every_token():
@@ -150,6 +167,69 @@ def test_only_new_tokens_are_computed(monkeypatch):
     assert widths == [5, 1, 1, 1]
 
 
+# Several samples of one prompt
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+@pytest.mark.parametrize("stop", [None, 0])
+def test_samples_are_those_of_a_prompt_given_several_times(use_cache, stop):
+    model, idx = tiny_gpt(), random_ids(TINY, 2, 3)
+    options = {"stop": stop, "use_cache": use_cache}
+    shared = generate(model, idx, 8, num_samples=4, generator=seeded(), **options)
+    again = generate(model, idx.repeat_interleave(4, 0), 8, generator=seeded(), **options)
+    assert torch.equal(shared, again)
+    assert len(set(map(tuple, shared[:4].tolist()))) == 4, "the samples are copies of one"
+
+
+@pytest.mark.filterwarnings("ignore:.*pass the context")
+@pytest.mark.parametrize("length", [3, SIZE, SIZE + 5])
+def test_samples_may_pass_the_context(length):
+    model, idx = tiny_gpt(), random_ids(TINY, 1, length)
+    options = {"overflow": "slide", "top_k": 3}
+    shared = generate(model, idx, 14, num_samples=3, generator=seeded(), **options)
+    again = generate(model, idx.repeat(3, 1), 14, generator=seeded(), **options)
+    assert torch.equal(shared, again)
+
+
+def test_a_prompt_is_computed_once_for_all_its_samples(monkeypatch):
+    model, shapes = tiny_gpt(), []
+    hidden = model.hidden
+    monkeypatch.setattr(
+        model, "hidden", lambda idx, cache=None: shapes.append(idx.shape) or hidden(idx, cache)
+    )
+    generate(model, random_ids(TINY, 2, 5), 3, num_samples=4)
+    assert shapes == [(2, 5), (8, 1), (8, 1)]
+
+
+def test_no_new_tokens_are_as_many_rows():
+    idx = random_ids(TINY, 2, 3)
+    made = generate(tiny_gpt(), idx, 0, num_samples=2)
+    assert torch.equal(made, idx[[0, 0, 1, 1]])
+
+
+def test_samples_that_memory_cannot_hold_are_refused_before_any_work(monkeypatch):
+    model, idx = tiny_gpt(), random_ids(TINY, 2, 5)
+    row = 2 * 2 * 16 * (5 + 4) * 4 + 61 * 4  # keys and values: 2 layers, C = 16, fp32; its logits
+    monkeypatch.setattr(cpu, "free_memory", lambda: 2 * 3 * row)
+    assert generate(model, idx, 4, num_samples=3).shape == (6, 9)
+    monkeypatch.setattr(model, "hidden", never)
+    with pytest.raises(ValueError, match="num_samples=4 needs at least 0.0 GB .* ask for fewer"):
+        generate(model, idx, 4, num_samples=4)
+
+
+def test_a_window_bounds_what_is_held(monkeypatch):
+    row = 2 * 2 * 16 * SIZE * 4 + 61 * 4
+    monkeypatch.setattr(cpu, "free_memory", lambda: row)
+    with pytest.warns(UserWarning, match="pass the context"):
+        generate(tiny_gpt(), random_ids(TINY, 1, 5), 20, overflow="slide")
+
+
+@pytest.mark.parametrize("n", [0, -1, 2.0, None])
+def test_a_meaningless_number_of_samples_is_refused(n):
+    with pytest.raises(ValueError, match="num_samples must be 1, 2, 3"):
+        next(tokens(tiny_gpt(), torch.tensor([[1]]), 3, num_samples=n))
+
+
 # The loop
 
 
@@ -182,6 +262,11 @@ def test_a_finished_row_repeats_the_stop_token_and_all_finished_ends():
     assert generate(model, idx[:1], 10, temperature=0, stop=stop).size(1) == 1 + ends[0] + 1
 
 
+def test_the_stop_token_may_be_token_0():
+    made = generate(Scripted([5, 0, 5, 5]), torch.tensor([[1]]), 4, **PLAIN, stop=0)
+    assert made.tolist() == [[1, 5, 0]]
+
+
 def test_no_new_tokens_returns_the_prompt():
     idx = random_ids(TINY, 2, SIZE)
     assert torch.equal(generate(tiny_gpt(), idx, 0), idx)
@@ -197,7 +282,7 @@ def never(*args):
         (
             torch.zeros(1, 0, dtype=torch.long),
             {},
-            r"shape \(B, T\), T at least 1.*\[\[50256\]\]",
+            r"shape \(B, T\), T at least 1.*<\|endoftext\|>, token 50256",
         ),
         (torch.zeros(0, 3, dtype=torch.long), {}, r"not \(0, 3\)"),
         (torch.tensor([1, 2]), {}, r"shape \(B, T\).*not \(2,\)"),
@@ -245,6 +330,11 @@ def test_the_mode_is_restored_and_dropout_is_off_meanwhile(training):
     next(reader)
     reader.close()  # a reader who has seen enough
     assert model.training == training
+    model.ln_f.register_forward_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # an error in the model itself
+        generate(model, idx, 6)
+    assert model.training == model.h[0].mlp.training == training
+    model.ln_f._forward_hooks.clear()
     with pytest.raises(RuntimeError):  # an error in the middle: a generator of another device
         generate(model, idx, 6, generator=torch.Generator("meta"))
     assert model.training == training
@@ -301,8 +391,11 @@ class Scripted(torch.nn.Module):
         return torch.nn.functional.one_hot(torch.full((1,), next(self.script)), 50257).float()
 
 
+PLAIN = {"temperature": 0, "use_cache": False}
+
+
 def pieces(script, **options):
-    options = {"temperature": 0, "use_cache": False} | options
+    options = PLAIN | options
     return list(stream(Scripted(script), get_tokenizer(), "Hi", len(script), **options))
 
 
@@ -341,10 +434,20 @@ def test_the_stream_is_what_generate_makes(seed):
 
 
 def test_an_empty_prompt_is_refused_with_a_way_out():
-    with pytest.raises(ValueError, match=r"\[\[50256\]\]"):
+    with pytest.raises(ValueError, match=r"give <\|endoftext\|>"):
         next(stream(tiny_gpt(), get_tokenizer(), "", 3))
 
 
 def test_the_next_tokens_logits_are_the_last_positions():
     model, ids = tiny_gpt(), random_ids(TINY, 1, 5)
     torch.testing.assert_close(next_logits(model, ids[0].tolist()), model(ids)[0, -1].detach())
+
+
+@pytest.mark.parametrize(
+    "prompt, ids", [("<|endoftext|>", [50256]), ("a<|endoftext|>", [64, 50256])]
+)
+def test_end_of_text_in_a_prompt_is_the_token(monkeypatch, prompt, ids):
+    model, read = Scripted([0]), []
+    monkeypatch.setattr(Scripted, "hidden", lambda self, idx, cache=None: read.append(idx) or idx)
+    list(stream(model, get_tokenizer(), prompt, 1, temperature=0, use_cache=False))
+    assert read[0].tolist() == [ids], "<|endoftext|> was read as seven tokens of text"

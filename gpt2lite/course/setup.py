@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import torch
 
 import gpt2lite
+from gpt2lite import cpu
 from gpt2lite.precision import Precision, pick
 
 # What the package imports beside torch. Colab has all of it; Kaggle and others may not.
@@ -76,6 +77,7 @@ def start(notebook: str, needs: Sequence[str] = ()) -> Session:
     precision = pick()
     session = Session(notebook, _profile(precision.device), precision.device, precision, SEED)
     torch.manual_seed(SEED)
+    cpu.keep_process_memory()  # each training step then reuses what the one before has freed
     plotting.use_style()
     dtype = str(precision.dtype).removeprefix("torch.")
     print(

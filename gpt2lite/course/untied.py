@@ -10,7 +10,7 @@ import sys
 import torch
 from torch import nn
 
-from gpt2lite import GPT, GPTConfig
+from gpt2lite import GPT, GPTConfig, cpu
 from gpt2lite.config import TrainConfig
 from gpt2lite.corpora import load_text
 from gpt2lite.course.records import recorded
@@ -34,6 +34,7 @@ class UntiedGPT(GPT):
 
 def main(log):
     """Train for 1,000 steps and write the log: 20 minutes on two cores."""
+    cpu.keep_process_memory()
     step1, _ = read_log(recorded("step1"))
     config, text = TrainConfig(**step1["training"]), step1["data"]
     torch.manual_seed(config.seed)
