@@ -76,7 +76,12 @@ def fingerprint(tokens: np.ndarray) -> str:
 
 
 def split(tokens: np.ndarray, val_fraction: float = 0.1) -> tuple[np.ndarray, np.ndarray]:
-    """Return the tokens to train on, and the last `val_fraction` of them, to validate on."""
+    """Return the tokens to train on, and the last `val_fraction` of them, to validate on.
+
+    Raises DataError for a share outside [0, 1).
+    """
+    if not 0 <= val_fraction < 1:
+        raise DataError(f"val_fraction={val_fraction} is no share of a text: choose 0.1, say")
     n = len(tokens) - int(len(tokens) * val_fraction)
     return tokens[:n], tokens[n:]
 

@@ -19,6 +19,14 @@ from gpt2lite.config import TrainConfig
         ({"n_head": 7}, "n_embd=768 does not divide into n_head=7 .* multiple of 7"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\)"),
         ({"dropout": -0.1}, "dropout"),
+        ({"dropout": "0.1"}, r"dropout must be in \[0, 1\), not '0.1'"),
+        ({"dropout": float("nan")}, "dropout"),
+        # as a damaged or crafted file may have them
+        ({"n_layer": 100_000}, "n_layer=100000 is absurd: at most 1024"),
+        ({"n_embd": 10**9}, "n_embd=1000000000 is absurd: at most 65536"),
+        ({"vocab_size": 1 << 40}, "vocab_size=.* is absurd"),
+        ({"block_size": 1 << 40}, "block_size=.* is absurd"),
+        ({"n_head": 2048, "n_embd": 2048}, "n_head=2048 is absurd"),
     ],
 )
 def test_impossible_sizes_are_refused(wrong, message):
@@ -39,6 +47,25 @@ def test_impossible_sizes_are_refused(wrong, message):
 def test_impossible_runs_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**wrong)
+
+
+def test_the_largest_models_of_this_form_are_possible():
+    gpt3 = GPTConfig(block_size=2048, n_layer=96, n_head=96, n_embd=12288, dropout=0)
+    assert gpt3.head_dim == 128 and GPTConfig(1, 1, 1, 1, 1).head_dim == 1
+
+
+def test_the_defaults_are_the_published_small_one():
+    assert dataclasses.astuple(GPTConfig()) == (1024, 50257, 12, 12, 768, 0.0)
+
+
+def test_the_sizes_are_the_published_ones():
+    sizes = {n: (c.n_layer, c.n_head, c.n_embd) for n, c in SIZES.items()}
+    published = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024)}
+    published |= {"gpt2-large": (36, 20, 1280), "gpt2-xl": (48, 25, 1600)}
+    assert sizes == published | {"lite": (6, 6, 192)}
+    assert {(c.block_size, c.vocab_size, c.dropout) for n, c in SIZES.items() if n != "lite"} == {
+        (1024, 50257, 0.0)
+    }
 
 
 def test_a_config_cannot_change_under_a_model():
