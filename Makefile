@@ -7,7 +7,7 @@ COLAB := build/colab-venv
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab notebooks figures test-colab address clean
+.PHONY: help course test lab notebooks figures test-colab wheel address clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -21,8 +21,9 @@ test: $(READY)  ## lint, unit tests, and every notebook through nbval
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests notebooks
 
-lab: $(READY)  ## open JupyterLab on the notebooks
-	@$(PY) -m jupyter lab --ServerApp.root_dir="$(CURDIR)/notebooks"
+lab: $(READY)  ## open JupyterLab on your own copy of the notebooks, in my_notebooks/
+	@$(PY) .ci/lab.py
+	@$(PY) -m jupyter lab --ServerApp.root_dir="$(CURDIR)/my_notebooks"
 
 notebooks: $(READY)  ## run the notebooks in place (lite profile) and store clean outputs
 	@$(PY) .ci/notebooks.py store
@@ -32,6 +33,9 @@ figures: $(READY)  ## draw images/ again
 
 test-colab: $(COLAB)/.ready  ## run the notebooks with the versions that Colab has
 	@GPT2LITE_PROFILE=lite PYDEVD_DISABLE_FILE_VALIDATION=1 $(COLAB)/bin/python .ci/notebooks.py course --build build/colab
+
+wheel: $(READY)  ## build the package into dist/, to upload where the repository can't be reached
+	@rm -rf build/lib && $(PY) -m pip wheel -q --no-deps --wheel-dir dist . && ls dist/gpt2lite-*.whl
 
 address:  ## make address REPO=owner/name: write the repository's address everywhere
 	@$(PYTHON) .ci/address.py "$(REPO)"

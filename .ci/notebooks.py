@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import nbformat
+from address import repository
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
@@ -29,6 +30,7 @@ BUILD = ROOT / "build"
 CELL_SECONDS = 1800  # a hung cell ends some day; a slow machine is no failure
 MAX_BYTES = 500_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SIGNPOSTS = re.compile(r"^(?:previous|next): .*$", re.M)
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4", "provenance": []},
@@ -118,6 +120,25 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
                 output.execution_count = count
 
 
+def signposts(path: Path) -> str:
+    """Return the line that leads to the notebooks before and after this one, by the files' order.
+
+    A relative link opens the file beside in JupyterLab, on GitHub and in a Colab that reads from
+    GitHub; a copy in Drive has no file beside it, hence the second link.
+    """
+    paths = sorted(path.parent.glob("[0-9][0-9]_*.ipynb"))
+    at, colab = paths.index(path), f"https://colab.research.google.com/github/{repository()}"
+    ways = []
+    for word, i in (("previous", at - 1), ("next", at + 1)):
+        if 0 <= i < len(paths):
+            to = paths[i]
+            first = nbformat.read(to, as_version=4).cells[0].source
+            title = re.search(r"^# \d+ · (.+)$", first, re.M)[1]
+            there = f"{colab}/blob/main/notebooks/{to.name}"
+            ways.append(f"{word}: [{to.name[:2]} · {title}]({to.name}) ([Colab]({there}))")
+    return " · ".join(ways)
+
+
 def refuse_bad_outputs(notebook: nbformat.NotebookNode) -> None:
     """Raise Refused if an output names this machine, an object's address or a failed check."""
     text = outputs_text(notebook)
@@ -140,6 +161,8 @@ def run(path: Path, store: bool) -> bool:
     if failure is None and store:
         try:
             normalise(notebook)
+            first = notebook.cells[0]
+            first.source = SIGNPOSTS.sub(lambda _: signposts(path), first.source)
             refuse_bad_outputs(notebook)
             text = nbformat.writes(notebook) + "\n"
             if len(text.encode()) >= MAX_BYTES:

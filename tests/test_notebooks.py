@@ -6,10 +6,12 @@ inside the notebooks).
 """
 
 import ast
+import importlib.util
 import json
 import re
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
@@ -19,20 +21,32 @@ ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ADDRESS = PROJECT["project"]["urls"]["Repository"].removeprefix("https://github.com/")
 SETUP = f"""\
-# Setup: installs the course's package where it is missing (Colab, Kaggle); never touches torch.
-import importlib.util
+# Setup: finds the course's package, or installs it (Colab, Kaggle); never touches torch.
 import sys
+from glob import glob
+from importlib.util import find_spec
 
-if importlib.util.find_spec("gpt2lite") is None:
-    sys.path.append("..")  # the repository, when this notebook runs inside a checkout
-if importlib.util.find_spec("gpt2lite") is None:
-    %pip install -q --no-deps "git+https://github.com/{ADDRESS}"
-assert importlib.util.find_spec("gpt2lite"), "gpt2lite did not install: see pip's message above"
+sys.path[:0] = glob("../gpt2lite/..")  # a checkout beside this notebook comes first
+if find_spec("gpt2lite") is None:
+    source = (glob("gpt2lite-*.whl") or ["git+https://github.com/{ADDRESS}"])[0]
+    assert "/OWNER/" not in source, "no address yet: upload the wheel of `make wheel`, run again"
+    %pip install -q --no-deps "{{source}}"
+assert find_spec("gpt2lite"), "gpt2lite did not install: see pip's message above"
 from gpt2lite.course import setup
 
 session = setup.start("""
 
 Notebook = nbformat.NotebookNode
+
+
+def ci(name: str) -> ModuleType:
+    """Import a script of .ci/ as a module."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / ".ci")  # they import each other
+        spec = importlib.util.spec_from_file_location(f"ci_{name}", ROOT / ".ci" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    return module
 
 
 def test_there_are_notebooks():
@@ -140,6 +154,19 @@ def test_opens_from_its_badges(notebook, path):
     assert re.fullmatch(re.escape(SETUP + name) + r'(, needs=\[[\w", ]+\])?\)', starts[0]), (
         "the set-up cell is not the course's"
     )
+
+
+def test_leads_to_its_neighbours(notebook, path):
+    line = ci("notebooks").signposts(path)
+    assert not line or line in notebook.cells[0].source.splitlines(), (
+        f"the first cell wants: {line}"
+    )
+    pages = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    for link in re.findall(r"\]\(([\w./-]+\.ipynb)\)", pages):
+        assert (path.parent / link).is_file(), f"a link leads to {link}, which is not there"
+    badge = f"github.com/{ADDRESS}/blob/main/notebooks/{path.name})"
+    others = re.findall(rf"\(https://(github\.com/{ADDRESS}/blob/[^)]*\.ipynb\))", pages)
+    assert set(others) <= {badge}, "a link to GitHub where the file lies beside: write it relative"
 
 
 def without_docstrings(node: ast.AST) -> str:

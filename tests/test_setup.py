@@ -10,11 +10,13 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from test_project import PROJECT
 
 from gpt2lite.course import setup
 from gpt2lite.precision import Precision
 
 ROOT = Path(__file__).parent.parent
+ADDRESS = PROJECT["project"]["urls"]["Repository"].removeprefix("https://github.com/")
 NOTEBOOK = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))[0]
 
 # IPython runs the cell; its %pip only says what it was asked, and google.colab is a stand-in.
@@ -26,6 +28,7 @@ shell = InteractiveShell.instance()
 shell.register_magic_function(lambda line: print("PIP", line), "line", "pip")
 {before}
 shell.run_cell({cell!r}).raise_error()
+{after}
 """
 # An editable install is a finder on sys.meta_path or a folder on sys.path: take both away.
 UNINSTALL = """
@@ -40,8 +43,9 @@ def setup_cell() -> str:
     return next(c.source for c in cells if c.cell_type == "code" and "setup.start(" in c.source)
 
 
-def run_cell(folder, before="", **environment):
-    code = HARNESS.format(before=before, cell=setup_cell())
+def run_cell(folder, before="", after="", address="someone/a-course", **environment):
+    cell = setup_cell().replace(f"{ADDRESS}", address)
+    code = HARNESS.format(before=before, cell=cell, after=after)
     env = {"GPT2LITE_PROFILE": "lite", "HOME": str(folder), "USERPROFILE": str(folder)}
     env |= {k: v for k, v in os.environ.items() if k not in env} | environment
     return subprocess.run(
@@ -52,29 +56,41 @@ def run_cell(folder, before="", **environment):
 def test_prints_one_line_and_installs_nothing_where_the_package_is(tmp_path):
     run = run_cell(tmp_path)
     assert run.returncode == 0, run.stderr
-    (line,) = run.stdout.splitlines()
-    said = r": profile lite, \w+.*, \w+ · Python 3\S+ torch \S+ transformers \S+ gpt2lite \S+"
-    assert re.fullmatch(NOTEBOOK.stem + said, line)
+    first, line = run.stdout.splitlines()
+    assert "Save a copy in Drive" in first, "Colab's readers would lose what they write"
+    said = r": profile lite, \w+.*, (no autocast|autocast would take \w+) · Python 3\S+ torch "
+    assert re.match(NOTEBOOK.stem + said + r"\S+ transformers \S+ gpt2lite \S+$", line)
 
 
 def test_a_checkout_is_enough(tmp_path):
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "gpt2lite", tmp_path / "gpt2lite", ignore=ignore)
     (tmp_path / "notebooks").mkdir()
-    run = run_cell(tmp_path / "notebooks", UNINSTALL)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "PIP" not in run.stdout and len(run.stdout.splitlines()) == 1
+    for before in (UNINSTALL, ""):  # and it comes before an installed package, of any age
+        run = run_cell(
+            tmp_path / "notebooks",
+            before,
+            after="import gpt2lite; print('from', gpt2lite.__file__)",
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert "PIP" not in run.stdout
+        assert f"from {tmp_path}" in run.stdout.replace("/private", "")
 
 
 def test_an_install_that_fails_says_so(tmp_path):
-    folder = tmp_path / "content"
-    folder.mkdir()
-    run = run_cell(folder, UNINSTALL)
-    assert run.returncode != 0
-    assert re.search(
-        r'^PIP install -q --no-deps "git\+https://github\.com/[\w.-]+/[\w.-]+"$', run.stdout, re.M
-    )
-    assert "gpt2lite did not install" in run.stderr
+    run = run_cell(tmp_path, UNINSTALL)
+    assert run.returncode != 0 and "gpt2lite did not install" in run.stderr
+    source = "git+https://github.com/" + "someone/a-course"
+    assert f'PIP install -q --no-deps "{source}"' in run.stdout.splitlines()
+
+
+def test_nothing_is_installed_from_an_account_that_is_not_ours(tmp_path):
+    run = run_cell(tmp_path, UNINSTALL, address="OWNER/gpt2-lite")
+    assert run.returncode != 0 and "PIP" not in run.stdout, "whoever has that name would be trusted"
+    assert "no address yet: upload the wheel of `make wheel`, run again" in run.stderr
+    (tmp_path / "gpt2lite-0.1.0-py3-none-any.whl").touch()
+    run = run_cell(tmp_path, UNINSTALL, address="OWNER/gpt2-lite")
+    assert 'PIP install -q --no-deps "gpt2lite-0.1.0-py3-none-any.whl"' in run.stdout.splitlines()
 
 
 def test_an_unknown_profile_is_refused(tmp_path):
@@ -113,8 +129,6 @@ def test_dial_marks_the_active_column_and_returns_it(capsys):
 
 
 def test_needed_and_oldest_agree_with_pyproject():
-    from test_project import PROJECT
-
     listed = PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["dev"]
     floors = {re.match(r"\w+", name)[0]: re.findall(r"\d+", name) for name in listed}
     base = {re.match(r"\w+", name)[0] for name in PROJECT["project"]["dependencies"]}

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import platform
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +62,8 @@ class Session:
 def start(notebook: str, needs: Sequence[str] = ()) -> Session:
     """Choose profile and device, seed torch, set the house style, and print all of it in one line.
 
+    In Colab a line before it says how to keep what the reader writes.
+
     `needs` names further packages that this notebook imports, such as "transformers".
     The environment variable GPT2LITE_PROFILE (lite or full) overrides the choice.
     Raises ModuleNotFoundError for a missing package, ValueError for an unknown profile; both say
@@ -72,6 +75,8 @@ def start(notebook: str, needs: Sequence[str] = ()) -> Session:
             f"this notebook needs {', '.join(missing)}: "
             f"run `%pip install {' '.join(missing)}` in a cell, then this cell again"
         )
+    if "google.colab" in sys.modules:
+        print("This notebook is a view: File → Save a copy in Drive keeps what you write.")
     from gpt2lite import plotting  # not above: it needs what was just looked for
 
     precision = pick()
@@ -80,8 +85,9 @@ def start(notebook: str, needs: Sequence[str] = ()) -> Session:
     cpu.keep_process_memory()  # each training step then reuses what the one before has freed
     plotting.use_style()
     dtype = str(precision.dtype).removeprefix("torch.")
+    mixed = "no autocast" if dtype == "float32" else f"autocast would take {dtype}"
     print(
-        f"{notebook}: profile {session.profile}, {_device_name(precision.device)}, {dtype}"
+        f"{notebook}: profile {session.profile}, {_device_name(precision.device)}, {mixed}"
         f" · Python {platform.python_version()}, torch {torch.__version__},"
         f" transformers {_version('transformers') or 'absent'}, gpt2lite {gpt2lite.__version__}"
     )
