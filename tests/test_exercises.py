@@ -1,100 +1,118 @@
-"""Every exercise accepts its solution, and rejects each known wrong answer with its own sentence.
+"""Every part accepts its solution, and rejects each known mistake with its own sentence.
 
-A notebook asks with `checks.exercise(answer, EXERCISES["NN_name"])` in a cell tagged `exercise`;
-the next markdown cell shows the solution in a <details> block whose summary says so.
+A notebook asks in a cell tagged `build` whose last line is `name = checks.build(name, PARTS[…])`;
+the next markdown cell shows the course's own version in a <details> block.
 """
 
 import ast
+import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import nbformat
 import pytest
+from test_notebooks import without_docstrings
 
-from gpt2lite.course.checks import exercise
-from gpt2lite.course.exercises import EXERCISES
+from gpt2lite.course.exercises import PARTS
+from gpt2lite.course.judge import judge
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").rglob("*.ipynb"))
 MISTAKES = [
     pytest.param(name, wrong, sentence, id=f"{name}-{number}")
-    for name, task in EXERCISES.items()
-    for number, (wrong, sentence) in enumerate(task.mistakes)
+    for name, part in PARTS.items()
+    for number, (wrong, sentence) in enumerate(part.mistakes)
 ]
 
 
-def asked():
-    """Yield notebook, stub cell, the names of answer and exercise, and the next cell's text."""
+def built():
+    """Yield notebook, build cell, the part's name, and the text of the next markdown cell."""
     for path in NOTEBOOKS:
         cells = nbformat.read(path, as_version=4).cells
-        for cell, after in zip(cells, [*cells[1:], None], strict=True):
-            if "exercise" not in cell.metadata.get("tags", []):
+        for number, cell in enumerate(cells):
+            if "build" not in cell.metadata.get("tags", []):
                 continue
-            call = re.search(r'checks\.exercise\((\w+), EXERCISES\["(\w+)"\]\)', cell.source)
-            assert call, f"{path.name}: an exercise cell that asks for nothing:\n{cell.source}"
-            assert after is not None and after.cell_type == "markdown", f"{call[2]}: no solution"
-            yield path, cell, call[1], call[2], after.source
+            after = next((c.source for c in cells[number + 1 :] if c.cell_type == "markdown"), "")
+            call = re.search(r'^(\w+) = checks\.build\(\1, PARTS\["(\w+)"\]\)$', cell.source, re.M)
+            assert call, f"{path.name}: a cell tagged build that builds nothing:\n{cell.source}"
+            yield path, cell.source, call[2], after
 
 
-ASKED = [pytest.param(*found, id=found[3]) for found in asked()]
+BUILT = [pytest.param(*found, id=found[2]) for found in built()]
 
 
-def verdict(answer, name, capsys):
-    exercise(answer, EXERCISES[name])
-    return capsys.readouterr().out.strip()
+def definition(source: str, name: str) -> ast.AST:
+    """Return the function or class that a source defines."""
+    for node in ast.parse(textwrap.dedent(source)).body:
+        if getattr(node, "name", None) == name:
+            return node
+    pytest.fail(f"{name} is not defined in\n{source}")
 
 
-def test_exercises_and_notebooks_name_the_same():
-    assert sorted(param.values[3] for param in ASKED) == sorted(EXERCISES)
-    for path, _, _, name, _ in (param.values for param in ASKED):
+def answer_of(name: str, function):
+    """Return an answer to a part: the function itself, or the part's class with it as forward."""
+    own = PARTS[name].solution
+    return type(own.__name__, (own,), {"forward": function}) if PARTS[name].make else function
+
+
+def test_parts_and_notebooks_name_the_same():
+    asked = [param.values[2] for param in BUILT]
+    assert sorted(asked) == sorted(PARTS), "a part is missing, asked twice, or asked nowhere"
+    for path, _, name, _ in (param.values for param in BUILT):
         assert name[:2] == path.name[:2], f"{name} is asked in {path.name}"
 
 
-@pytest.mark.parametrize("name", EXERCISES)
-def test_the_solution_passes(name, capsys):
-    assert verdict(EXERCISES[name].solution, name, capsys).startswith("✓")
+@pytest.mark.parametrize("name", PARTS)
+def test_the_solution_is_right(name):
+    verdict = judge(PARTS[name].solution, PARTS[name])
+    assert verdict.mark == "✓", verdict.sentence
 
 
-@pytest.mark.parametrize("name", EXERCISES)
-def test_nothing_returned_is_not_attempted(name, capsys):
-    assert verdict(lambda *_: None, name, capsys) == "○ not attempted"
+@pytest.mark.parametrize("name", PARTS)
+def test_a_stub_is_not_written_yet(name):
+    assert judge(answer_of(name, lambda *_: ...), PARTS[name]).mark == "○"
 
 
-@pytest.mark.parametrize("name", EXERCISES)
-def test_an_unknown_wrong_answer_is_shown_its_first_difference(name, capsys):
-    printed = verdict(lambda *_: "something else", name, capsys)
-    assert printed.startswith("✗ not yet: ") and "something else" in printed
+@pytest.mark.parametrize("name", PARTS)
+def test_an_unknown_wrong_answer_is_shown_its_first_difference(name):
+    verdict = judge(answer_of(name, lambda *_: "something else"), PARTS[name])
+    assert verdict.mark == "✗" and "it returns 'something else', expected" in verdict.sentence
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", PARTS)
 def test_there_are_mistakes_to_tell_apart(name):
-    sentences = [sentence for _, sentence in EXERCISES[name].mistakes]
+    sentences = [sentence for _, sentence in PARTS[name].mistakes]
     assert len(sentences) == len(set(sentences)) >= 3
 
 
 @pytest.mark.parametrize("name, wrong, sentence", MISTAKES)
-def test_a_known_mistake_is_named(name, wrong, sentence, capsys):
-    assert verdict(wrong, name, capsys) == f"✗ {sentence}"
+def test_a_known_mistake_is_named(name, wrong, sentence):
+    assert judge(answer_of(name, wrong), PARTS[name]).sentence == sentence
 
 
-def run(source, answer):
-    """Return the function `answer` that a cell defines, where the usual is imported."""
-    found = {}
-    exec("import math\nimport torch\nimport torch.nn.functional as F\n" + source, found)
-    return found[answer]
+@pytest.mark.parametrize("path, cell, name, after", BUILT)
+def test_the_stub_has_the_solutions_signature(path, cell, name, after):
+    own = PARTS[name].solution
+    stub, whole = (definition(text, own.__name__) for text in (cell, inspect.getsource(own)))
+    if isinstance(stub, ast.ClassDef):
+        stub, whole = (
+            {n.name: n for n in node.body if isinstance(n, ast.FunctionDef)}
+            for node in (stub, whole)
+        )
+        assert ast.unparse(stub["__init__"]) == ast.unparse(whole["__init__"]), "as it is given"
+        stub, whole = stub["forward"], whole["forward"]
+    assert ast.unparse(stub.args) == ast.unparse(whole.args)
+    assert ast.unparse(stub.body[-1]) == "return ..."
 
 
-@pytest.mark.parametrize("path, cell, answer, name, after", ASKED)
-def test_the_stub_is_not_attempted(path, cell, answer, name, after, capsys):
-    definitions = [n for n in ast.parse(cell.source).body if isinstance(n, ast.FunctionDef)]
-    stub = "\n".join(ast.unparse(node) for node in definitions)
-    assert verdict(run(stub, answer), name, capsys) == "○ not attempted"
-
-
-@pytest.mark.parametrize("path, cell, answer, name, after", ASKED)
-def test_the_solution_shown_in_the_notebook_passes(path, cell, answer, name, after, capsys):
+@pytest.mark.parametrize("path, cell, name, after", BUILT)
+def test_the_notebook_shows_the_solution(path, cell, name, after):
     blocks = re.findall(r"<details>\s*<summary>(.*?)</summary>(.*?)</details>", after, re.S)
-    solutions = [body for summary, body in blocks if "solution" in summary.lower()]
-    assert len(solutions) == 1, f"{name}: one <details> block with a summary that says solution"
-    code = re.findall(r"```python\n(.*?)```", solutions[0], re.S)
-    assert len(code) == 1, f"{name}: the solution is one ```python block"
-    assert verdict(run(code[0], answer), name, capsys).startswith("✓")
+    assert len(blocks) == 2, f"{name}: below the build cell, a hint and the course's own version"
+    code = re.findall(r"```python\n(.*?)```", blocks[1][1], re.S)
+    assert len(code) == 1, f"{name}: the course's own version is one ```python block"
+    own = PARTS[name].solution
+    shown, whole = (definition(text, own.__name__) for text in (code[0], inspect.getsource(own)))
+    assert without_docstrings(shown) == without_docstrings(whole), (
+        f"{name}: the version in {path.name} is not PARTS' solution"
+    )

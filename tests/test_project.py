@@ -25,9 +25,10 @@ FLOORS = [
     "tokenizer model optim loss",
     "data sampling checkpoint hub corpora accounting",
     "training evaluation pretrained",
-    "course.checks course.html course.canvas course.floats course.records course.unit_model",
-    "course.exercises course.figures",
-    "course.widgets",
+    "course.compare course.exercises course.html course.canvas course.floats course.records "
+    "course.unit_model",
+    "course.judge course.mine course.figures",
+    "course.checks course.widgets",
     "course.setup course.untied",
     "__main__",
 ]

@@ -5,9 +5,9 @@ from itertools import combinations, pairwise
 import torch
 
 from gpt2lite.config import SIZES
-from gpt2lite.course.checks import Exercise
+from gpt2lite.course.exercises import Part
 
-EXERCISES: dict[str, Exercise] = {}
+PARTS: dict[str, Part] = {}
 
 
 # Parameters of a configuration
@@ -24,8 +24,18 @@ def _matrix(config):
     return config.n_embd**2 + config.n_embd  # C → C, with its bias
 
 
-EXERCISES["01_parameters"] = Exercise(
-    solution=_parameters,
+def parameters(config):
+    C = config.n_embd
+    attn = C * 3 * C + 3 * C + C * C + C  # c_attn, c_proj
+    mlp = C * 4 * C + 4 * C + 4 * C * C + C  # c_fc, c_proj
+    norms = 2 * 2 * C  # ln_1, ln_2
+    embeddings = (config.vocab_size + config.block_size) * C  # the head is wte again
+    return embeddings + config.n_layer * (attn + mlp + norms) + 2 * C  # ln_f
+
+
+PARTS["01_parameters"] = Part(
+    solution=parameters,
+    exercise=True,
     cases=tuple((config,) for config in SIZES.values()),
     mistakes=(
         (
@@ -86,8 +96,17 @@ def _qkv(T, D, seed):
     return tuple(torch.randn(3, T, D, generator=torch.Generator().manual_seed(seed)))
 
 
-EXERCISES["01_attend"] = Exercise(
-    solution=_attend,
+def attend(q, k, v):
+    T, D = q.shape
+    scores = q @ k.T / D**0.5  # (T, T)
+    future = torch.ones(T, T, dtype=torch.bool).triu(1)
+    weights = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
+    return weights @ v
+
+
+PARTS["01_attend"] = Part(
+    solution=attend,
+    exercise=True,
     cases=(_qkv(1, 4, 0), _qkv(5, 4, 1), _qkv(7, 16, 2)),
     mistakes=(
         (
@@ -146,8 +165,17 @@ def _across_words(words):
     return _best_pair({tuple(text): 1})
 
 
-EXERCISES["01_best_pair"] = Exercise(
-    solution=_best_pair,
+def best_pair(words):
+    counts = {}
+    for parts, n in words.items():
+        for pair in zip(parts, parts[1:]):  # noqa: B905
+            counts[pair] = counts.get(pair, 0) + n
+    return max(counts, key=counts.get)
+
+
+PARTS["01_best_pair"] = Part(
+    solution=best_pair,
+    exercise=True,
     cases=(  # each has one best pair
         ({("l", "o", "w"): 5, ("l", "o"): 2, ("n", "e", "w"): 3, ("e", "w", "e"): 1},),
         ({("a", "b"): 9, ("x", "y"): 1, ("x", "y", "z"): 1, ("w", "x", "y"): 1},),

@@ -3,13 +3,18 @@
 import math
 import statistics
 
-from gpt2lite.course.checks import Exercise
+from gpt2lite.course.exercises import Part
 
-EXERCISES: dict[str, Exercise] = {}
+PARTS: dict[str, Part] = {}
 
 
-EXERCISES["03_first_loss"] = Exercise(
-    lambda V, C, std: math.log(V) + C * std**2 / 2,
+def first_loss(V, C, std):
+    return math.log(V) + C * std**2 / 2
+
+
+PARTS["03_first_loss"] = Part(
+    solution=first_loss,
+    exercise=True,
     cases=((50257, 768, 0.02), (50257, 192, 0.02), (50257, 1600, 0.01), (256, 64, 0.125)),
     mistakes=(
         (
@@ -49,8 +54,19 @@ def _start_std(name, n_layer, wpe=0.01, smaller=("c_proj.weight",), scale=lambda
     return 0.02 / scale(n_layer) if name.endswith(smaller) else 0.02
 
 
-EXERCISES["03_start_std"] = Exercise(
-    _start_std,
+def start_std(name, n_layer):
+    if name.endswith("bias") or "ln_" in name:
+        return 0.0
+    if name == "wpe.weight":
+        return 0.01
+    if name.endswith("c_proj.weight"):
+        return 0.02 / math.sqrt(2 * n_layer)
+    return 0.02
+
+
+PARTS["03_start_std"] = Part(
+    solution=start_std,
+    exercise=True,
     cases=tuple(
         (name, n_layer)
         for n_layer in (12, 48)
@@ -110,8 +126,16 @@ def _unpaired(a, b):
     return statistics.mean(a) - statistics.mean(b), error
 
 
-EXERCISES["03_difference"] = Exercise(
-    _paired,
+def compare(a, b):
+    from statistics import mean, stdev
+
+    d = [p - q for p, q in zip(a, b)]  # noqa: B905
+    return mean(d), stdev(d) / math.sqrt(len(d))
+
+
+PARTS["03_difference"] = Part(
+    solution=compare,
+    exercise=True,
     cases=(
         ([6.5, 5.8, 6.2, 4.7], [6.4, 5.6, 6.1, 4.4]),
         ([5.0, 6.0, 7.0, 5.5, 6.5], [5.5, 6.25, 7.25, 6.5, 6.75]),

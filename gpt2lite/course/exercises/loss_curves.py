@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from gpt2lite.course.checks import Exercise
+from gpt2lite.course.exercises import Part
 
-EXERCISES: dict[str, Exercise] = {}
+PARTS: dict[str, Part] = {}
 
 
 # 05 · the loss of who knows only how often each token occurs
@@ -21,8 +21,14 @@ def _entropy(tokens):
     return -(p * p.log()).sum().item()
 
 
-EXERCISES["05_entropy"] = Exercise(
-    _entropy,
+def entropy(tokens):
+    p = tokens.unique(return_counts=True)[1] / len(tokens)
+    return -(p * p.log()).sum().item()
+
+
+PARTS["05_entropy"] = Part(
+    solution=entropy,
+    exercise=True,
     cases=tuple(
         (torch.tensor(tokens),)
         for tokens in (
@@ -81,8 +87,17 @@ def _one_step_short(values, half_life):
     return [a / (1 - keep ** max(t, 1)) for t, a in enumerate(biased)]
 
 
-EXERCISES["05_debiased"] = Exercise(
-    _debiased,
+def debiased(values, half_life):
+    keep, average, smoothed = 0.5 ** (1 / half_life), 0.0, []
+    for t, value in enumerate(values, 1):
+        average = keep * average + (1 - keep) * value
+        smoothed.append(average / (1 - keep**t))
+    return smoothed
+
+
+PARTS["05_debiased"] = Part(
+    solution=debiased,
+    exercise=True,
     cases=(
         ([11.0, 9.0, 8.0, 7.5], 2.0),
         ([5.0, 5.0, 5.0], 10.0),
@@ -119,8 +134,13 @@ def _measures(loss, n_tokens, n_bytes):
     return math.exp(loss), loss * n_tokens / (n_bytes * math.log(2))
 
 
-EXERCISES["05_measures"] = Exercise(
-    _measures,
+def measures(loss, n_tokens, n_bytes):
+    return math.exp(loss), loss * n_tokens / (n_bytes * math.log(2))
+
+
+PARTS["05_measures"] = Part(
+    solution=measures,
+    exercise=True,
     cases=((5.0, 338025, 1115394), (10.824905, 1, 4), (0.5, 1000, 1000)),
     mistakes=(
         (

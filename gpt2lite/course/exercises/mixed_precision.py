@@ -2,9 +2,9 @@
 
 import torch
 
-from gpt2lite.course.checks import Exercise
+from gpt2lite.course.exercises import Part
 
-EXERCISES: dict[str, Exercise] = {}
+PARTS: dict[str, Part] = {}
 
 
 # 04 · the format for a GPU
@@ -23,8 +23,15 @@ def _pick_by_text(capability):
     return "bf16" if version >= "8.0" else "fp16" if version >= "7.0" else "fp32"
 
 
-EXERCISES["04_pick_dtype"] = Exercise(
-    solution=_pick_dtype,
+def pick_dtype(capability):
+    if capability is None or capability < (7, 0):
+        return "fp32"
+    return "bf16" if capability >= (8, 0) else "fp16"
+
+
+PARTS["04_pick_dtype"] = Part(
+    solution=pick_dtype,
+    exercise=True,
     cases=tuple(
         (capability,)
         for capability in (
@@ -93,8 +100,16 @@ def _never_skipped(grad, scale, max_norm):
     return grad * min(1.0, max_norm / grad.norm().item())
 
 
-EXERCISES["04_for_the_step"] = Exercise(
-    solution=_for_the_step,
+def for_the_step(grad, scale, max_norm):
+    grad = grad / scale
+    if not grad.isfinite().all():
+        return None
+    return grad * min(1.0, max_norm / grad.norm().item())
+
+
+PARTS["04_for_the_step"] = Part(
+    solution=for_the_step,
+    exercise=True,
     cases=tuple(
         (torch.tensor(grad) * scale, scale, max_norm)
         for grad, scale, max_norm in (
@@ -141,8 +156,15 @@ def _to_bf16(x, added=lambda whole: 0x7FFF + (whole >> 16 & 1), kept=-0x10000):
     return (whole + added(whole) & kept).view(torch.float32)
 
 
-EXERCISES["04_to_bf16"] = Exercise(
-    solution=_to_bf16,
+def to_bf16(x):
+    whole = x.view(torch.int32)
+    last = whole >> 16 & 1  # of the bits that stay
+    return (whole + 0x7FFF + last & -0x10000).view(torch.float32)
+
+
+PARTS["04_to_bf16"] = Part(
+    solution=to_bf16,
+    exercise=True,
     cases=tuple(
         (torch.tensor(numbers),)
         for numbers in (

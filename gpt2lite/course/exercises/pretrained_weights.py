@@ -2,17 +2,22 @@
 
 import torch
 
-from gpt2lite.course.checks import Exercise
+from gpt2lite.course.exercises import Part
 
-EXERCISES: dict[str, Exercise] = {}
+PARTS: dict[str, Part] = {}
 
 
 def _turned_over(name):
     return ".c_" in name and name.endswith(".weight")
 
 
-EXERCISES["02_turned_over"] = Exercise(
-    _turned_over,
+def turned_over(name):
+    return ".c_" in name and name.endswith(".weight")
+
+
+PARTS["02_turned_over"] = Part(
+    solution=turned_over,
+    exercise=True,
     cases=tuple(
         (prefix + name,)
         for prefix in ("", "transformer.")
@@ -80,8 +85,17 @@ def _top_p_by_threshold(p, share):
     return kept / kept.sum()
 
 
-EXERCISES["02_top_p"] = Exercise(
-    _top_p,
+def top_p(p, share):
+    down, order = p.sort(descending=True)
+    before = down.cumsum(0) - down
+    kept = torch.zeros_like(p)
+    kept[order] = torch.where(before < share, down, 0.0)
+    return kept / kept.sum()
+
+
+PARTS["02_top_p"] = Part(
+    solution=top_p,
+    exercise=True,
     cases=tuple(
         (torch.tensor(p), share)
         for p, share in (
@@ -124,8 +138,13 @@ EXERCISES["02_top_p"] = Exercise(
 )
 
 
-EXERCISES["02_positions_of"] = Exercise(
-    lambda past, T: torch.arange(past, past + T),
+def positions_of(past, T):
+    return torch.arange(past, past + T)
+
+
+PARTS["02_positions_of"] = Part(
+    solution=positions_of,
+    exercise=True,
     cases=((0, 7), (7, 1), (5, 3), (1000, 24)),
     mistakes=(
         (

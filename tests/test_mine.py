@@ -1,0 +1,147 @@
+"""my_gpt2.py: each part once, in the order of the mathematics, as a module that runs."""
+
+import linecache
+import subprocess
+import sys
+
+import pytest
+
+from gpt2lite.course import mine
+from gpt2lite.course.exercises import Part
+
+
+@pytest.fixture(autouse=True)
+def parts(tmp_path, monkeypatch):
+    """Work in a folder of its own, with three parts of a notebook and an exercise."""
+    monkeypatch.chdir(tmp_path)
+    part = Part(lambda: 0, (), ())
+    names = dict.fromkeys(("01_attend", "01_mlp", "01_gpt"), part)
+    monkeypatch.setattr(
+        mine, "PARTS", names | {"01_puzzle": Part(lambda: 0, (), (), exercise=True)}
+    )
+    return tmp_path
+
+
+CELLS = iter(range(10**6))
+
+
+def cell(source: str, name: str, **notebook):
+    """Run a source as a notebook's cell, and return what it defines as `name`."""
+    file = f"<cell {next(CELLS)}>"
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    notebook["__name__"] = "__main__"
+    exec(compile(source, file, "exec"), notebook)
+    return notebook[name]
+
+
+def runs(code: str) -> str:
+    command = [sys.executable, "-c", f"import my_gpt2; {code}"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+ATTEND = """\
+from math import sqrt
+
+SCALE = 0.5
+noise = print("a trial")
+
+
+def helper(x):  # the reader's own
+    return sqrt(x) * SCALE
+
+
+def attend(q):
+    \"\"\"Half the root.\"\"\"
+    return helper(q)
+
+
+attend(4.0)
+attend = attend or PARTS["01_attend"]
+"""
+
+
+def test_a_part_comes_with_what_its_cell_holds():
+    mine.keep("01_attend", cell(ATTEND, "attend", PARTS={}))
+    text = mine.FILE.read_text()
+    assert "# the reader's own" in text and "trial" not in text and "PARTS" not in text
+    assert runs("print(my_gpt2.attend(16.0))") == "2.0"
+    assert [path.name for path in mine.FILE.parent.resolve().iterdir()] == ["my_gpt2.py"]
+
+
+def test_a_part_comes_with_the_names_it_takes_from_the_notebook():
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    from gpt2lite.config import GPTConfig
+
+    source = """\
+@torch.no_grad()
+def mlp(x: nn.Module, config=GPTConfig):
+    return F.relu(x) + T + twice(T)
+"""
+    from numpy import square as twice
+
+    notebook = dict(torch=torch, F=F, nn=nn, GPTConfig=GPTConfig, T=6, unused=7, twice=int)
+    function = cell(source, "mlp", **notebook)
+    mine.keep("01_mlp", function)
+    assert runs("import torch; print(my_gpt2.mlp(torch.tensor(-1.0)).item())") == "12.0"
+    head = mine.FILE.read_text().split("# part")[0].splitlines()
+    assert head[0] == mine.TITLE and "T = 6" in head and "unused = 7" not in head
+    assert "import torch.nn.functional as F" in head and "from torch import nn" in head
+    assert twice
+
+
+def test_parts_stand_in_order_and_a_later_version_replaces_its_part():
+    mine.keep("01_gpt", cell("def gpt():\n    return mlp() + 1\n", "gpt"))
+    mine.keep("01_mlp", cell("def mlp():\n    return 1\n", "mlp"))
+    mine.keep("01_attend", cell("def attend():\n    return 1\n", "attend"))
+    mine.keep("01_mlp", cell("def mlp():\n    return 41\n", "mlp"))
+    assert mine.kept() == ["01_attend", "01_mlp", "01_gpt"]
+    text = mine.FILE.read_text()
+    assert text.index("def attend") < text.index("def mlp") < text.index("def gpt")
+    assert text.count("def mlp") == 1 and runs("print(my_gpt2.gpt())") == "42"
+
+
+def test_a_stand_in_is_imported_until_the_part_is_the_readers():
+    from math import sqrt as mlp
+
+    mine.keep("01_gpt", cell("def gpt():\n    return mlp(4)\n", "gpt", mlp=__import__("os").getcwd))
+    assert "import getcwd as mlp" in mine.FILE.read_text() and mlp
+    mine.keep("01_mlp", cell("def mlp(x):\n    return x\n", "mlp"))
+    assert "getcwd" not in mine.FILE.read_text() and runs("print(my_gpt2.gpt())") == "4"
+
+
+def test_a_class_is_kept_by_its_forward():
+    source = """\
+class GPT(nn.Module):
+    def __init__(self):
+        super().__init__()
+
+    def forward(self, x):
+        return x + 1
+"""
+    from torch import nn
+
+    mine.keep("01_gpt", cell(source, "GPT", nn=nn))
+    assert runs("print(my_gpt2.GPT()(1))") == "2"
+
+
+def test_it_is_loaded_once_it_is_complete(capsys):
+    assert mine.load("01") is None
+    assert capsys.readouterr().out == "○ my_gpt2.py holds 0 of the 3 parts of notebook 01\n"
+    for number, name in enumerate(("attend", "mlp", "gpt")):
+        mine.keep(f"01_{name}", cell(f"def {name}():\n    return {number}\n", name))
+    assert mine.load("01").gpt() == 2
+    assert "✓ my_gpt2.py holds all 3 parts of notebook 01" in capsys.readouterr().out
+
+
+def test_a_file_that_the_reader_broke_stops_nothing(capsys):
+    for name in ("attend", "mlp", "gpt"):
+        mine.keep(f"01_{name}", cell(f"def {name}():\n    return 0\n", name))
+    mine.FILE.write_text(mine.FILE.read_text() + "\nreturn 1\n")
+    capsys.readouterr()
+    assert mine.load("01") is None
+    assert "○ my_gpt2.py doesn't run: SyntaxError" in capsys.readouterr().out
+    mine.keep("01_mlp", cell("def mlp():\n    return 5\n", "mlp"))
+    assert "return 5" in mine.FILE.read_text()
