@@ -156,6 +156,16 @@ def test_opens_from_its_badges(notebook, path):
     )
 
 
+def test_has_its_row_in_the_readme(notebook, path):
+    title = re.search(r"^# \d+ · (.+)$", notebook.cells[0].source, re.M)[1]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    row = rf"^\| \[{path.name[:2]} · {re.escape(title)}\]\(notebooks/{path.name}\) \|.*$"
+    found = re.search(row, readme, re.M)
+    assert found, f"README.md has no row | [{path.name[:2]} · {title}](notebooks/{path.name}) | …"
+    colab = f"colab.research.google.com/github/{ADDRESS}/blob/main/notebooks/{path.name}"
+    assert colab in found[0], f"README.md's row of {title} doesn't open it in Colab"
+
+
 def test_leads_to_its_neighbours(notebook, path):
     line = ci("notebooks").signposts(path)
     assert not line or line in notebook.cells[0].source.splitlines(), (

@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,67 @@ def test_environment_has_the_packages_of_pyproject():
     listed = {re.sub(r"^pytorch\b", "torch", name) for name in listed}
     assert python == "python" + PROJECT["project"]["requires-python"]
     assert listed == wanted, "environment.yml and pyproject.toml list different packages"
+
+
+# What we import that comes with a package of the list, by that package's own list.
+COMES_WITH = {
+    "ipython": "ipywidgets",
+    "packaging": "matplotlib",
+    "pillow": "matplotlib",
+    "regex": "tiktoken",
+}
+
+
+def imported_packages(*trees: ast.AST) -> set[str]:
+    """Return the top names that trees import, Python's own and ours left out."""
+    names = set()
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"gpt2lite"}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
+    def plain(requirement):
+        return re.match(r"[\w-]+", requirement)[0].lower().replace("_", "-")
+
+    base = {plain(name) for name in PROJECT["project"]["dependencies"]}
+    extras = PROJECT["project"]["optional-dependencies"].values()
+    declared = base | {plain(name) for extra in extras for name in extra}
+    for package, bringer in COMES_WITH.items():
+        assert package in {plain(name) for name in metadata.requires(bringer)} and bringer in base
+    package = [ast.parse(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.py")]
+    cells = (
+        re.sub(r"^(\s*)[%!].*$", r"\1pass", "".join(cell["source"]), flags=re.M)
+        for path in (ROOT / "notebooks").rglob("[0-9][0-9]_*.ipynb")
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    )
+    found = {
+        plain(metadata.packages_distributions().get(name, [name])[0])
+        for name in imported_packages(*package, *map(ast.parse, cells))
+    }
+    missing, unused = found - declared - COMES_WITH.keys(), base - found
+    assert not missing, f"pyproject.toml does not list {missing}, which is imported"
+    assert not unused, f"pyproject.toml lists {unused}, which the package doesn't import"
+
+
+def test_the_wheel_holds_every_folder_of_the_package():
+    folders = {path.parent.relative_to(ROOT) for path in PACKAGE.rglob("__init__.py")}
+    listed = set(PROJECT["tool"]["setuptools"]["packages"]) - {"gpt2lite.recorded"}
+    assert listed == {".".join(folder.parts) for folder in folders}, "pyproject.toml's packages"
+
+
+def test_contributing_names_what_is_there():
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    unknown = set(re.findall(r"`make ([\w-]+)", text)) - targets
+    assert not unknown, f"CONTRIBUTING.md speaks of make {unknown}"
+    named = re.findall(r"`((?:tests|gpt2lite|notebooks|\.ci)/[\w./]*)`", text)
+    for path in (name for name in named if not re.search(r"NN_|/name\b", name)):
+        assert (ROOT / path).exists(), f"CONTRIBUTING.md names {path}, which is not there"
 
 
 def test_every_listed_package_is_pinned():
