@@ -7,7 +7,7 @@ COLAB := build/colab-venv
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab notebooks figures test-colab wheel address clean
+.PHONY: help course test lab notebooks figures test-colab hub wheel address clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ figures: $(READY)  ## draw images/ again
 
 test-colab: $(COLAB)/.ready  ## run the notebooks with the versions that Colab has
 	@GPT2LITE_PROFILE=lite PYDEVD_DISABLE_FILE_VALIDATION=1 $(COLAB)/bin/python .ci/notebooks.py course --build build/colab
+
+hub: $(READY)  ## measure OpenAI's weights, where the hub answers (notebooks/recorded/hub.json)
+	@$(PY) benchmarks/hub.py
 
 wheel: $(READY)  ## build the package into dist/, to upload where the repository can't be reached
 	@rm -rf build/lib && $(PY) -m pip wheel -q --no-deps --wheel-dir dist . && ls dist/gpt2lite-*.whl

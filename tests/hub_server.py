@@ -108,19 +108,22 @@ class Hub:
             self.start()
 
     def environment(self, home) -> dict:
-        """Return the environment of a process that has this hub and, in `home`, its own caches."""
+        """Return the environment of a process that has this hub, in `home` its own caches, and no
+        other network."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
         return env | {
             "HF_ENDPOINT": f"http://127.0.0.1:{self.port}",
             "HF_HOME": str(home),
             "HF_HUB_CACHE": str(home / "hub"),
             "GPT2LITE_CACHE": str(home / "gpt2lite"),
+            "HTTPS_PROXY": "http://127.0.0.1:1",
+            "https_proxy": "http://127.0.0.1:1",
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
 
     def answer(self, request):
-        asked = re.fullmatch("/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path)
+        asked = re.fullmatch("/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+)/(.+)", request.path)
         if not asked:  # nothing that a download needs
             request.send_error(404)
             return
