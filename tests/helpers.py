@@ -7,6 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from gpt2lite import GPT, GPTConfig
 from gpt2lite.assets import NetworkError
 from gpt2lite.corpora import load_text
+from gpt2lite.pretrained import _NoInit
 
 # Models this small gain nothing from a second thread, and lose much where the cores are busy.
 torch.set_num_threads(1)
@@ -62,7 +63,9 @@ def hf_config(config, **changes):
 
 def pair(config, folder, seed=0):
     """Return our GPT-2 and transformers', from whose files ours has the random weights."""
-    theirs = enlarge(GPT2LMHeadModel(hf_config(config)), seed).eval()
+    with _NoInit():  # all is filled anew
+        theirs = GPT2LMHeadModel(hf_config(config))
+    enlarge(theirs, seed).eval()
     theirs.save_pretrained(folder)
     return GPT.from_pretrained(folder), theirs
 

@@ -96,6 +96,7 @@ def test_a_missing_page_is_an_error_that_names_it(server, cache):
 
 
 def test_a_server_that_hangs_is_given_up(server, cache, monkeypatch):
+    assert 0 < assets.TIMEOUT <= 30
     monkeypatch.setattr(assets, "TIMEOUT", 0.1)
     with pytest.raises(AssetError, match="cannot download .*/hang .*timed out"):
         assets.fetch(f"{server}/hang", SHA256, "speech.txt")

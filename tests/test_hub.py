@@ -251,6 +251,35 @@ def test_without_links_the_checksum_of_the_download_is_remembered(cached, tmp_pa
     assert not files._kept_if_sound(path) and not path.exists()
 
 
+def test_a_blob_that_is_shared_between_caches_is_checked_by_its_own_name(cached, tmp_path):
+    """It is a link once more, to a file that is named after another hash."""
+    link = cached(DATA, CHECKSUMS["sha256"])
+    shared = tmp_path / ("0" * 64)
+    blob = (tmp_path / "blobs" / CHECKSUMS["sha256"]).rename(shared)
+    (tmp_path / "blobs" / CHECKSUMS["sha256"]).symlink_to(blob)
+    assert files._kept_if_sound(link), "compared with another hash"
+    shared.write_bytes(DATA[:-1])
+    assert not files._kept_if_sound(link)
+    assert not shared.exists() and not any((tmp_path / "blobs").iterdir())
+
+
+def test_a_download_is_compared_with_what_the_hub_said(cached, tmp_path, monkeypatch):
+    """Also where no link names its checksum, as on Windows."""
+    path = tmp_path / "snapshots" / CONFIG
+    monkeypatch.setattr(files, "_cached", lambda *a: None)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: path)
+    for etag, sound in ((CHECKSUMS["sha256"], True), ("0" * 64, False)):
+        path.write_bytes(DATA)
+        metadata = SimpleNamespace(etag=etag)
+        monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", lambda *a, m=metadata, **k: m)
+        if sound:
+            assert files._fetch("someone/else", CONFIG, "main") == path
+        else:
+            with pytest.raises(CheckpointError, match="arrived damaged"):
+                files._fetch("someone/else", CONFIG, "main")
+    assert not path.exists()
+
+
 def test_an_unreadable_cached_file_is_named(cached, monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
