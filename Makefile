@@ -7,7 +7,7 @@ COLAB := build/colab-venv
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab notebooks figures test-colab hub wheel address clean
+.PHONY: help course test lab notebooks figures test-colab test-t4 hub wheel address clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ figures: $(READY)  ## draw images/ again
 
 test-colab: $(COLAB)/.ready  ## run the notebooks with the versions that Colab has
 	@GPT2LITE_PROFILE=lite PYDEVD_DISABLE_FILE_VALIDATION=1 $(COLAB)/bin/python .ci/notebooks.py course --build build/colab
+
+test-t4: $(READY)  ## run the notebooks, and the tests that ask for a device, on a stand-in for Colab's T4
+	PYTHONPATH=tests $(PY) -m pytest -q -p t4 --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests/test_device.py tests/test_t4.py notebooks
 
 hub: $(READY)  ## measure OpenAI's weights, where the hub answers (notebooks/recorded/hub.json)
 	@$(PY) benchmarks/hub.py
