@@ -7,7 +7,7 @@ COLAB := build/colab-venv
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab notebooks figures test-colab test-t4 hub wheel address clean
+.PHONY: help course test lab notebooks figures test-colab test-t4 gpu hub wheel address clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test-colab: $(COLAB)/.ready  ## run the notebooks with the versions that Colab h
 
 test-t4: $(READY)  ## run the notebooks, and the tests that ask for a device, on a stand-in for Colab's T4
 	PYTHONPATH=tests $(PY) -m pytest -q -p t4 --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests/test_device.py tests/test_t4.py notebooks
+
+gpu: $(READY)  ## measure on this machine's GPU, 25 minutes at most; again to go on (notebooks/recorded/gpu.json)
+	@$(PY) benchmarks/gpu.py $(if $(PEER),--peer $(PEER))
 
 hub: $(READY)  ## measure OpenAI's weights, where the hub answers (notebooks/recorded/hub.json)
 	@$(PY) benchmarks/hub.py
