@@ -1,10 +1,10 @@
 """Time loading, prefill and decoding of GPT-2 124M beside transformers, on a CPU.
 
-    python benchmarks/inference.py
+    python benchmarks/inference.py [decoding] [prefill] [samples] [encoding] [loading]
 
-Each row alternates the two and prints medians, and the median of the ratios. "floor"
-is the time to read every weight once, measured in the same rounds: no decoder makes a token sooner.
-The weights are random: the clock does not mind.
+Without a name it measures all. Each row alternates the two and prints medians, and the median of
+the ratios. "floor" is the time to read every weight once, measured in the same rounds: no decoder
+makes a token sooner. The weights are random: the clock does not mind.
 """
 
 import os
@@ -68,12 +68,22 @@ def row(ours, theirs, dtype, B, n):
 
 
 def prefill(ours, theirs):
-    """Compare reading a long prompt and making one token."""
+    """Compare reading a long prompt and making one token of it."""
     idx = torch.randint(50257, (1, 1023), generator=torch.Generator().manual_seed(0))
     compare(
         "prefill of 1,023 tokens, float32",
         lambda: generate(ours, idx, 1, temperature=0),
         lambda: theirs.generate(idx, do_sample=False, max_new_tokens=1, pad_token_id=50256),
+    )
+
+
+def samples(ours, B=5, T=512):
+    """Compare samples that share a prompt with the prompt given several times, first tokens."""
+    idx = torch.randint(50257, (1, T), generator=torch.Generator().manual_seed(0))
+    compare(
+        f"{B} of one prompt of {T}, not {B} of {B}",
+        lambda: generate(ours, idx, 1, num_samples=B),
+        lambda: generate(ours, idx.repeat(B, 1), 1),
     )
 
 
@@ -121,7 +131,8 @@ def encoding():
 
 
 def main():
-    """Print every row."""
+    """Print the rows of the parts that the command names, or of all."""
+    asked = sys.argv[1:] or ["decoding", "prefill", "samples", "encoding", "loading"]
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     threads = f"{torch.get_num_threads()} threads"
@@ -133,12 +144,17 @@ def main():
         for dtype in (torch.float32, torch.bfloat16):
             ours = GPT.from_pretrained(folder, dtype=dtype)
             theirs = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
-            for B, n in ((1, 32), (1, 128), (5, 32), (5, 128)):
-                row(ours, theirs, dtype, B, n)
-            if dtype == torch.float32:
+            if "decoding" in asked:
+                for B, n in ((1, 32), (1, 128), (5, 32), (5, 128)):
+                    row(ours, theirs, dtype, B, n)
+            if "prefill" in asked and dtype == torch.float32:
                 prefill(ours, theirs)
-        encoding()
-        loading(folder)
+            if "samples" in asked:
+                samples(ours)
+        if "encoding" in asked:
+            encoding()
+        if "loading" in asked:
+            loading(folder)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 The model knows nothing about it: these are contexts around code that stays as it is. Each undoes
 what it did when its block ends. `keep_process_memory` is no context and lasts: only whoever starts
-a process calls it. benchmarks/README.md says what each of them brings.
+a process calls it. benchmarks/README.md says what each of them brings. More than 250 lines, since
+all that PyTorch needs on a CPU, and each way back from it, is to be found in one place.
 """
 
 import ctypes
@@ -193,8 +194,8 @@ class _FastLinear(TorchFunctionMode):
 
     def linear(self, input, weight, bias=None):
         """Compute what F.linear does."""
-        as_stored = isinstance(weight, nn.Parameter) and input.dtype == weight.dtype
-        if not as_stored or torch.is_autocast_enabled("cpu"):
+        lasting = isinstance(weight, nn.Parameter) and not weight.is_inference()
+        if not lasting or input.dtype != weight.dtype or torch.is_autocast_enabled("cpu"):
             return F.linear(input, weight, bias)
         known = self.known.get(id(weight))
         if known is None or known[1] != weight._version:  # trained since: pack it again

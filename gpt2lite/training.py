@@ -87,7 +87,7 @@ class Trainer:
             shape = config.batch_size, config.seq_len + 1
             rows = torch.zeros(shape, dtype=torch.long, device=model.wte.weight.device)
             idx = rows[:, :-1]  # laid out as Batches does it, else the first step compiles again
-            with self._autocast():
+            with cpu.onednn(), self._autocast():  # as in a step: settings are compiled in
                 self.forward, self.compiled = maybe_compile(model.train(), idx)
 
     def _new_scaler(self):

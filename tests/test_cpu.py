@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import platform
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -228,6 +229,13 @@ def test_a_loaded_model_generates_what_its_copy_in_the_usual_layout_does(
     assert torch.equal(generate(loaded, idx, steps, temperature=0), expected)
 
 
+def test_a_model_made_in_inference_mode_generates(x86):
+    with torch.inference_mode():
+        model = tiny_gpt()
+    expected = generate(tiny_gpt(), torch.tensor([[1, 2]]), 5, temperature=0)
+    assert torch.equal(generate(model, torch.tensor([[1, 2]]), 5, temperature=0), expected)
+
+
 # Settings of the whole process
 
 
@@ -392,6 +400,17 @@ def test_freed_memory_is_kept_with_glibc_only(monkeypatch, system, libc, setting
     monkeypatch.setattr(ctypes, "CDLL", lambda name: malloc())
     cpu.keep_process_memory()
     assert asked == settings
+
+
+def test_only_who_starts_a_process_decides_on_its_memory():
+    package = Path(cpu.__file__).parent
+    callers = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "keep_process_memory()" in path.read_text(encoding="utf-8")
+    }
+    starters = {"cpu.py", "__main__.py", "course/setup.py", "course/untied.py"}
+    assert callers == starters, "a library call must not change malloc for its caller's process"
 
 
 def test_free_memory_is_what_linux_says_and_else_no_bound(monkeypatch, tmp_path):
