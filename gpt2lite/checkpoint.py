@@ -127,8 +127,8 @@ def load(path) -> dict:
         elif not (NAME.fullmatch(path.name) and path.is_file()):
             raise ResumeError(f"{path} is no checkpoint of gpt2lite: name one, or its folder")
         elif not _whole(path):
-            older = [p for p in found(path.parent) if _step(p) < _step(path) and _whole(p)]
-            advice = f"go on from {older[-1]}" if older else "no older one is whole: start anew"
+            others = [other for other in found(path.parent) if _whole(other)]
+            advice = f"go on from {others[-1]}" if others else "no other is whole: start anew"
             raise ResumeError(f"{path} is damaged or cut off: {advice}")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except ResumeError:

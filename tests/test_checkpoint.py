@@ -103,14 +103,26 @@ def test_a_checkpoint_comes_back_as_it_was_and_says_its_step_and_hash(tmp_path):
     back = checkpoint.load(path)
     assert torch.equal(back.pop("w"), state.pop("w")) and back == state
     assert [p.name for p in path.parent.iterdir()] == [path.name], "something else was left there"
-    path = checkpoint.save(tmp_path, 123456789, {})
-    assert checkpoint.found(tmp_path) == [path], "a step of nine digits is lost"
+    paths = [checkpoint.save(tmp_path, step, {"step": step}) for step in (99_999_999, 10**8)]
+    assert checkpoint.found(tmp_path) == paths, "a step of nine digits is lost, or comes first"
 
 
-def test_a_damaged_checkpoint_is_refused_by_name_and_the_older_one_is_named(tmp_path):
+def test_a_gpus_checkpoint_can_be_read_without_one(tmp_path, monkeypatch):
+    asked, load = {}, torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **how: asked.update(how) or load(path, **how))
+    checkpoint.load(checkpoint.save(tmp_path, 1, {}))
+    assert asked == {"map_location": "cpu", "weights_only": True}
+
+
+def test_a_damaged_checkpoint_is_refused_by_name_and_a_whole_one_is_named(tmp_path):
     for step in (1, 2, 3):  # 1 is kept as the best
         last = checkpoint.save(tmp_path, step, {"step": step}, best=step == 1)
     first, second, _ = checkpoint.found(tmp_path)
+    bytes_of_first = first.read_bytes()
+    damage(first)
+    with pytest.raises(ResumeError, match=f"{first.name} is damaged.* go on from .*{last.name}"):
+        checkpoint.load(first)
+    first.write_bytes(bytes_of_first)
     damage(last)
     with pytest.raises(ResumeError, match=f"{last.name} is damaged.* go on from .*{second.name}"):
         checkpoint.load(last)
@@ -120,7 +132,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_older_one_is_named(tmp_
     with pytest.raises(ResumeError, match=f"{second.name} is damaged"):
         checkpoint.load(second)
     first.write_bytes(first.read_bytes()[:-100])
-    with pytest.raises(ResumeError, match=f"{first.name} is damaged or cut off: no older one"):
+    with pytest.raises(ResumeError, match=f"{first.name} is damaged or cut off: no other is whole"):
         checkpoint.load(first)
 
 

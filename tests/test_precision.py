@@ -65,6 +65,12 @@ def test_a_cpu_with_bf16_units_uses_them(monkeypatch, units):
     assert precision.pick().dtype == torch.float32, "the CPU's units are no help to another device"
 
 
+def test_an_older_pytorch_that_cannot_tell_the_cpus_units_takes_fp32(monkeypatch):
+    pretend(monkeypatch)
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert precision.pick().dtype == torch.float32
+
+
 def test_a_given_device_wins_over_a_better_one(monkeypatch):
     pretend(monkeypatch, cuda=("A100", (8, 0)))
     assert precision.pick("cpu").device.type == "cpu"
