@@ -39,6 +39,8 @@ class Kept:
         ([np.float64(1.0), torch.tensor(2.0)], (1.0, 2.0)),
         (range(3), [0, 1, 2]),
         ("bf16", "bf16"),
+        (np.str_("bf16"), "bf16"),
+        (torch.tensor(1.2e-7), -0.0),
         (None, None),
         (A + 1e-6, A),
         (HUGE + 5, HUGE),  # 1e-5 of the largest
@@ -94,6 +96,7 @@ def test_the_same_value_agrees(got, expected):
         (-A, A, "the sign is turned round"),
         (A[:, :2].T.contiguous(), A[:, :2], "it is the transposed"),
         (A / 2, A, "every number is 0.5 times the expected one"),
+        (HUGE * torch.tensor([1.01, 1]), HUGE, "it returns 1.01e+06, expected 1e+06"),
         (A + 0.25, A, "every number is off by +0.25"),
         (Kept(A), Kept(-A), "at 'k'"),
         (types.SimpleNamespace(k=A), Kept(A), "it returns"),
@@ -104,6 +107,10 @@ def test_the_same_value_agrees(got, expected):
 )
 def test_what_differs_is_said(got, expected, said):
     assert said in differs(got, expected)
+
+
+def test_numbers_that_are_not_one_multiple_are_not_called_so():
+    assert "times" not in differs(HUGE * torch.tensor([1.01, 1]), HUGE)
 
 
 def test_modules_are_compared_by_their_tensors():

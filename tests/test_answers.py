@@ -1,0 +1,346 @@
+"""Answers as readers write them: right ones pass whatever their type and way, wrong ones don't.
+
+Most wrong ones are told what is wrong in a sentence of their own.
+
+Written apart from the mistakes in PARTS, which the judge looks for: that is what is tested here.
+"""
+
+import math
+import re
+import statistics
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from gpt2lite.course.exercises import PARTS
+from gpt2lite.course.judge import judge
+
+BIT = math.log(2)
+
+
+# 03
+
+
+def c_proj_only_by_part(name, n):
+    part = name.split(".")[-2]
+    return 0.02 / (2 * n) ** 0.5 if part == "c_proj" else 0.02
+
+
+def by_numpy(a, b):
+    d = np.array(a) - np.array(b)
+    return d.mean(), d.std(ddof=1) / np.sqrt(len(d))
+
+
+def by_torch(a, b):
+    d = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
+    return [d.mean(), d.std() / len(d) ** 0.5]
+
+
+def ddof_0(a, b):
+    d = np.array(a) - np.array(b)
+    return d.mean(), d.std() / np.sqrt(len(d))
+
+
+def correlated_later(a, b):
+    return statistics.mean(a) - statistics.mean(b), statistics.stdev(a) / len(a) ** 0.5
+
+
+# 04
+
+
+def by_major(c):
+    return "fp32" if c is None or c[0] < 7 else "fp16" if c[0] == 7 else "bf16"
+
+
+def step_in_place(grad, scale, max_norm):
+    grad /= scale
+    if not torch.isfinite(grad).all():
+        return None
+    return grad * min(1.0, max_norm / (grad.norm().item() + 1e-9))
+
+
+def step_like_torch(grad, scale, max_norm):
+    p = torch.nn.Parameter(torch.zeros_like(grad))
+    p.grad = grad / scale
+    if not math.isfinite(torch.nn.utils.clip_grad_norm_([p], max_norm, foreach=False)):
+        return None
+    return p.grad
+
+
+def step_by_numpy(grad, scale, max_norm):
+    g = grad.numpy() / scale
+    if not np.isfinite(g).all():
+        return None
+    return torch.from_numpy(g * min(1, max_norm / max(np.linalg.norm(g), 1e-30))).float()
+
+
+def step_where(grad, scale, max_norm):
+    g = grad / scale
+    if g.isnan().any() or g.isinf().any():
+        return None
+    return torch.where(g.norm() > max_norm, g / g.norm() * max_norm, g)
+
+
+def step_forgets_minus_inf(grad, scale, max_norm):
+    g = grad / scale
+    if not torch.isfinite(g.max()):
+        return None
+    return torch.where(g.norm() > max_norm, g / g.norm() * max_norm, g)
+
+
+def step_clips_then_unscales(grad, scale, max_norm):
+    if not torch.isfinite(grad).all():
+        return None
+    norm = grad.norm()
+    return (grad * max_norm / norm if norm > max_norm else grad) / scale
+
+
+def step_without_return_of_short_ones(grad, scale, max_norm):
+    grad = grad / scale
+    if torch.isfinite(grad).all() and grad.norm() > max_norm:
+        return grad / grad.norm() * max_norm
+
+
+def bits_by_numpy(x):
+    u = x.numpy().view(np.uint32)
+    u = (u + 0x7FFF + ((u >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return torch.from_numpy(u.view(np.float32))
+
+
+def bits_by_remainder(x):
+    i = x.view(torch.int32)
+    low, high = i & 0xFFFF, i & ~0xFFFF
+    up = (low > 0x8000) | ((low == 0x8000) & ((i >> 16) % 2 == 1))
+    return (high + up.int() * 0x10000).view(torch.float32)
+
+
+def bits_cut(x):
+    return (x.view(torch.int32) >> 16 << 16).view(torch.float32)
+
+
+def bits_half_up(x):
+    return ((x.view(torch.int32) + 2**15) >> 16 << 16).view(torch.float32)
+
+
+# 05
+
+
+def by_counter(tokens):
+    n = len(tokens)
+    return sum(-c / n * math.log(c / n) for c in Counter(tokens.tolist()).values())
+
+
+def by_bincount(tokens):
+    p = torch.bincount(tokens) / len(tokens)
+    return -(p[p > 0] * p[p > 0].log()).sum()
+
+
+def empty_bins(tokens):
+    p = torch.bincount(tokens) / len(tokens)
+    return -(p * p.log()).sum().item()
+
+
+def counter_of_tensors(tokens):
+    n = len(tokens)
+    return sum(-c / n * math.log(c / n) for c in Counter(tokens).values())
+
+
+def smooth(values, half_life):
+    """Weigh all so far at once, as gpt2lite.log does."""
+    keep = 0.5 ** (1 / half_life)
+    weights = [keep ** np.arange(t, -1, -1) for t in range(len(values))]
+    return np.array([(w * values[: len(w)]).sum() / w.sum() for w in weights])
+
+
+def smooth_as_tensor(values, half_life):
+    return torch.tensor(smooth(values, half_life))
+
+
+def smooth_as_tuple(values, half_life):
+    a, w, out = 0.0, 0.0, ()
+    for v in values:
+        a, w = a * 2 ** (-1 / half_life) + v, w * 2 ** (-1 / half_life) + 1
+        out += (a / w,)
+    return out
+
+
+def smooth_carried(values, half_life):
+    k, a, out = 0.5 ** (1 / half_life), 0, []
+    for i, v in enumerate(values):
+        a = (k * a + (1 - k) * v) / (1 - k ** (i + 1))
+        out.append(a)
+    return out
+
+
+def smooth_plain(values, half_life):
+    k, a, out = 0.5 ** (1 / half_life), 0, []
+    for v in values:
+        a = k * a + (1 - k) * v
+        out.append(a)
+    return out
+
+
+def smooth_from_zero(values, half_life):
+    k, a, out = 0.5 ** (1 / half_life), 0, []
+    for i, v in enumerate(values):
+        a = k * a + (1 - k) * v
+        out.append(a / (1 - k**i))
+    return out
+
+
+RIGHT = {
+    "03_first_loss": (
+        lambda V, C, std: np.log(V) + C * std**2 / 2,
+        lambda V, C, std: torch.log(torch.tensor(float(V))) + C * std * std / 2,
+        lambda V, C, std: np.array(math.log(V) + 0.5 * (math.sqrt(C) * std) ** 2),
+        lambda V, C, std: np.float32(math.log(V) + C * std**2 / 2),
+        lambda V, C, std: -math.log(1 / V) + C * std**2 / 2,
+    ),
+    "03_start_std": (
+        lambda name, n: (
+            0
+            if name.endswith("bias") or ".ln" in f".{name}"
+            else {"wte": 0.02, "wpe": 0.01}.get(
+                name[:3], 0.02 / (2 * n) ** 0.5 if "proj" in name else 0.02
+            )
+        ),
+        lambda name, n: np.float64(PARTS["03_start_std"].solution(name, n)),
+        lambda name, n: torch.tensor(PARTS["03_start_std"].solution(name, n)),
+    ),
+    "03_difference": (by_numpy, by_torch, lambda a, b: np.array(by_numpy(a, b))),
+    "04_pick_dtype": (by_major, lambda c: np.str_(by_major(c))),
+    "04_for_the_step": (step_like_torch, step_by_numpy, step_where),
+    "04_to_bf16": (bits_by_numpy, bits_by_remainder),
+    "05_entropy": (
+        by_counter,
+        by_bincount,
+        lambda tokens: np.float32(by_counter(tokens)),
+        lambda tokens: torch.distributions.Categorical(
+            tokens.unique(return_counts=True)[1].float()
+        ).entropy(),
+    ),
+    "05_debiased": (smooth, smooth_as_tensor, smooth_as_tuple),
+    "05_measures": (
+        lambda loss, t, b: [np.exp(loss), loss / BIT * t / b],
+        lambda loss, t, b: torch.tensor([math.exp(loss), loss * t / b / BIT]),
+        lambda loss, t, b: (torch.tensor(loss).exp(), np.float64(math.log2(math.e) * loss * t / b)),
+    ),
+}
+WRONG = {
+    "03_first_loss": (
+        lambda V, C, std: math.log(V) + std**2,
+        lambda V, C, std: math.log(V) + (std * C) ** 2 / 2,
+        lambda V, C, std: math.log(V) + (C**0.5 * std) / 2,
+        lambda V, C, std: math.log(V) + C * std * std,
+        lambda V, C, std: math.log(V, 2) + C * std**2 / 2,
+        lambda V, C, std: math.log(1 / V) + C * std**2 / 2,
+        lambda V, C, std: print(math.log(V) + C * std**2 / 2),
+        lambda V, C, std: math.log(V),
+    ),
+    "03_start_std": (
+        c_proj_only_by_part,
+        lambda name, n: 0.02,
+        lambda name, n: 0.0 if "bias" in name or "ln" in name else 0.02 / (2 * n) ** 0.5,
+        lambda name, n: 0.01 if "wpe" in name else 0.02 if "weight" in name else 0.0,
+        lambda name, n: (
+            0.02 / n**0.5 if "c_proj.w" in name else PARTS["03_start_std"].solution(name, n)
+        ),
+        lambda name, n: 0.02 if name == "wpe.weight" else PARTS["03_start_std"].solution(name, n),
+    ),
+    "03_difference": (
+        ddof_0,
+        correlated_later,
+        lambda a, b: by_numpy(b, a),
+        lambda a, b: by_numpy(a, b)[0],
+        lambda a, b: by_numpy(a, b)[::-1],
+        lambda a, b: (by_numpy(a, b)[0], np.std(np.array(a) - np.array(b), ddof=1)),
+        lambda a, b: a - b,
+    ),
+    "04_pick_dtype": (
+        lambda c: "bf16" if c == (8, 0) else by_major(c) if by_major(c) != "bf16" else "fp16",
+        lambda c: "fp32" if c is None else "bf16" if c[0] >= 7 else "fp16",
+        lambda c: by_major(c or (7, 5)),
+        lambda c: by_major(c) if c[0] else None,
+        lambda c: {"fp32": torch.float32, "fp16": torch.half, "bf16": torch.bfloat16}[by_major(c)],
+        lambda c: "bf16" if c and c[0] >= 8 else "fp16",
+        lambda c: "fp16" if c else "fp32",
+    ),
+    "04_for_the_step": (
+        step_forgets_minus_inf,
+        step_clips_then_unscales,
+        step_in_place,
+        step_without_return_of_short_ones,
+        lambda g, s, m: g / s,
+        lambda g, s, m: g / s * m / (g / s).norm() if g.isfinite().all() else None,
+        lambda g, s, m: step_where(g, s, m) if g.isfinite().all() else g * 0,
+        lambda g, s, m: step_where(g, 1, m),
+        lambda g, s, m: torch.nn.utils.clip_grad_norm_(g / s, m),
+        lambda g, s, m: (g / s).clamp(-m, m) if g.isfinite().all() else None,
+    ),
+    "04_to_bf16": (
+        bits_cut,
+        bits_half_up,
+        lambda x: x.bfloat16().float(),
+        lambda x: x.to(torch.bfloat16).to(torch.float32),
+        lambda x: x.to(dtype=torch.bfloat16).float(),
+        lambda x: x.half().float(),
+        lambda x: (x * 128).round() / 128,
+        lambda x: (x.view(torch.int32) + 0x7FFF + (x.view(torch.int32) >> 16 & 1)) & -0x10000,
+    ),
+    "05_entropy": (
+        empty_bins,
+        counter_of_tensors,
+        lambda tokens: by_counter(tokens) / BIT,
+        lambda tokens: math.log(len(set(tokens.tolist()))),
+        lambda tokens: -by_counter(tokens),
+        lambda tokens: by_counter(tokens) * len(tokens),
+        lambda tokens: math.log(max(tokens.tolist())),
+        lambda tokens: print(by_counter(tokens)),
+    ),
+    "05_debiased": (
+        smooth_carried,
+        smooth_plain,
+        smooth_from_zero,
+        lambda v, h: smooth(v, h)[-1],
+        lambda v, h: [sum(v[max(0, i - 1) : i + 1]) / min(i + 1, 2) for i in range(len(v))],
+        lambda v, h: list(np.cumsum(v) / np.arange(1, len(v) + 1)),
+        lambda v, h: smooth(v, -math.log(2) / math.log(1 - 0.5 ** (1 / h))),
+        lambda v, h: smooth(v, h * BIT),
+    ),
+    "05_measures": (
+        lambda loss, t, b: (2**loss, loss * t / b / BIT),
+        lambda loss, t, b: (math.exp(loss), loss * t / b),
+        lambda loss, t, b: (math.exp(loss), loss / BIT),
+        lambda loss, t, b: (math.exp(loss), loss * b / t / BIT),
+        lambda loss, t, b: (math.exp(loss), loss * t / b * BIT),
+        lambda loss, t, b: (loss * t / b / BIT, math.exp(loss)),
+        lambda loss, t, b: math.exp(loss),
+    ),
+}
+PLAIN = re.compile(r"it returns [^:]*, expected [^:]*$")  # a first difference, with no reason
+
+
+def pairs(answers):
+    return [
+        pytest.param(name, answer, id=f"{name}-{number}")
+        for name, some in answers.items()
+        for number, answer in enumerate(some)
+    ]
+
+
+@pytest.mark.parametrize("name, answer", pairs(RIGHT))
+def test_a_right_answer_is_right_in_any_type_and_way(name, answer):
+    assert judge(answer, PARTS[name]).sentence == ""
+
+
+@pytest.mark.parametrize("name, answer", pairs(WRONG))
+def test_a_wrong_answer_is_refused(name, answer):
+    assert judge(answer, PARTS[name]).mark == "✗"
+
+
+def test_most_wrong_answers_get_a_sentence_of_their_own():
+    said = [judge(answer, PARTS[name]).sentence for name, some in WRONG.items() for answer in some]
+    plain = [sentence for sentence in said if PLAIN.search(sentence)]
+    assert len(plain) <= 0.2 * len(said), "\n".join(plain)
