@@ -7,7 +7,7 @@ COLAB := build/colab-venv
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help course test lab notebooks figures test-colab test-t4 gpu hub wheel address clean
+.PHONY: help course test test-parts test-reruns lab notebooks figures test-colab test-t4 gpu hub wheel address clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -20,6 +20,12 @@ test: $(READY)  ## lint, unit tests, and every notebook through nbval
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests notebooks
+
+test-parts: $(READY)  ## run the notebooks with every part written: all right, and all wrong
+	$(PY) -m pytest -q -m long tests/test_parts.py
+
+test-reruns: $(READY)  ## run their cells twice, and with each dial halved and doubled (hours)
+	$(PY) -m pytest -q -m long tests/test_reruns.py
 
 lab: $(READY)  ## open JupyterLab on your own copy of the notebooks, in my_notebooks/
 	@$(PY) .ci/lab.py

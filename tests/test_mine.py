@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+from notebook_runs import run
 
 from gpt2lite.course import mine
 from gpt2lite.course.exercises import Part
@@ -145,3 +147,66 @@ def test_a_file_that_the_reader_broke_stops_nothing(capsys):
     assert "○ my_gpt2.py doesn't run: SyntaxError" in capsys.readouterr().out
     mine.keep("01_mlp", cell("def mlp():\n    return 5\n", "mlp"))
     assert "return 5" in mine.FILE.read_text()
+
+
+SETTING = """\
+import torch
+from torch import nn
+from gpt2lite.course import checks
+from gpt2lite.course.exercises import PARTS, Part
+
+def double(x):
+    return 2 * x
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.double = double
+    def forward(self, x):
+        return self.double(x)
+
+case = ((torch.ones(3),),)
+PARTS["01_double"] = Part(double, case, ())
+PARTS["01_twice"] = Part(Twice, case, (), make=lambda kind: kind())
+"""
+DOUBLE = """\
+def helped(x):
+    return x + x  # twice
+
+
+def double(x):
+    return {}
+
+
+double = checks.build(double, PARTS["01_double"])
+"""
+TWICE = """\
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.double = double
+
+    def forward(self, x):
+        return self.double(x)
+
+
+Twice = checks.build(Twice, PARTS["01_twice"])
+checks.summary()
+"""
+
+
+def test_a_notebook_keeps_what_its_cells_hold(tmp_path):
+    cells = [SETTING, DOUBLE.format("helped(x)[0]"), TWICE, DOUBLE.format("helped(x)"), TWICE]
+    notebook = new_notebook(cells=[new_code_cell(source) for source in cells])
+    lines = run(notebook, tmp_path, "a notebook").splitlines()
+    assert [line[:9] for line in lines if line] == [
+        "✗ double:",
+        "✓ Twice: ",
+        "✓ 1 of 2 ",
+        "✓ double:",
+        "✓ Twice: ",
+        "✓ 2 of 2 ",
+    ]
+    assert runs("print(my_gpt2.double(2), my_gpt2.Twice()(3))") == "4 6"
+    text = mine.FILE.read_text()
+    assert "return x + x  # twice" in text and "checks" not in text and "exercises" not in text
