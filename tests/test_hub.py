@@ -25,7 +25,7 @@ from gpt2lite import GPT, CheckpointError
 from gpt2lite import hub as files
 from gpt2lite.hub import read_tensors
 
-TENSORS = {"b": torch.arange(3.0), "a": torch.ones(2, 5).half(), "c": torch.zeros(4)}
+TENSORS = {"b": torch.arange(3.0), "a": torch.ones(2, 5), "c": torch.zeros(4)}
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_a_damaged_file_is_refused(damage, message, folder):
         read_tensors(folder)
 
 
-@pytest.mark.parametrize("missing_bytes", [1, 20, 30, 45])
+@pytest.mark.parametrize("missing_bytes", [1, 20, 60])
 def test_a_truncated_tensor_is_named(folder, missing_bytes):
     data = (folder / WEIGHTS).read_bytes()
     start = 8 + int.from_bytes(data[:8], "little")

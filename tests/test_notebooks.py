@@ -246,11 +246,3 @@ def test_nothing_of_the_package_is_defined_again(notebook):
                 assert name not in names, (
                     f"{name} is in {PACKAGE.name}.{names[name]}: import it, or tag it"
                 )
-
-
-def test_the_readme_shows_the_samples_that_notebook_02_drew():
-    cells = nbformat.read(ROOT / "notebooks" / "02_pretrained_weights.ipynb", as_version=4).cells
-    printed = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
-    drawn = printed.split("✓ five samples has shape (5, 39)\n")[1].splitlines()[1:6]
-    samples = "\n---\n".join(map(ast.literal_eval, drawn))
-    assert samples in (ROOT / "README.md").read_text(encoding="utf-8"), f"write there:\n{samples}"

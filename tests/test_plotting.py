@@ -1,19 +1,13 @@
-"""The parts of a curve: smoothing, axes, raw and average, levels; and the README's three curves."""
-
-import re
-from pathlib import Path
-from statistics import mean, median
+"""The parts of a curve: smoothing, axes, raw and average, levels; the curves of steps 1 to 3."""
 
 import numpy as np
 import pytest
-from helpers import typed_today
 
 from gpt2lite.course.figures import step_curve
 from gpt2lite.course.records import ORIGINAL, recorded
 from gpt2lite.plotting import along, figure, loss_curve, reference_line, smooth
 from gpt2lite.training import read_log
 
-README = Path(__file__).parents[1] / "README.md"
 HEAD = {"training": {"batch_size": 4, "seq_len": 32, "grad_accum_steps": 2}}
 RECORDS = [{"step": step, "loss": 5.0 - step, "ms": 30_000.0} for step in range(3)]
 
@@ -85,25 +79,3 @@ def test_a_recorded_step_is_drawn_with_the_originals_points(run):
 def test_only_the_originals_steps_have_its_points():
     with pytest.raises(ValueError, match="no 'step4'; choose one of step1"):
         step_curve("step4")
-
-
-@pytest.mark.parametrize("run", ORIGINAL)
-def test_the_readme_prints_what_the_records_hold(run):
-    head, records = read_log(recorded(run))
-    steps = head["training"]["steps"]
-    text = README.read_text(encoding="utf-8")
-    section = re.search(rf"^### Step {run[-1]}\b.*?(?=^\*\*|^##)", text, re.M | re.S)[0]
-    for step, theirs in ORIGINAL[run].items():
-        row = re.search(rf"^ *{step}/{steps} +([\d.]+) +([\d.]+)", section, re.M)
-        assert row, f"no line for iteration {step}"
-        assert (row[1], float(row[2])) == (f"{records[step]['loss']:.4f}", theirs)
-    assert typed_today(head["command"]) in section and head["hardware"] in section
-    if run == "step1":
-        head, untied = read_log(recorded("step1_untied"))
-        shown = re.findall(rf"/{steps} +[\d.]+ +[\d.]+ +([\d.]+)", section)
-        assert shown == [f"{untied[step]['loss']:.4f}" for step in ORIGINAL[run]]
-        gaps = [abs(untied[step]["loss"] - theirs) for step, theirs in ORIGINAL[run].items()]
-        assert f"ours is {mean(gaps):.2f} from its\nten losses" in text
-        assert typed_today(head["command"]) in text
-    assert f"| {median(record['ms'] for record in records):,.0f} ms |" in section
-    assert f'images/s{run[-1]}.png" width="400" alt="{step_curve(run).alt}"' in section

@@ -318,8 +318,6 @@ def test_a_weight_too_large_for_the_format_is_refused(folder):
         weights["transformer.h.1.ln_2.bias"][3] = 1e5  # fp16 ends at 65,504
         return weights
 
-    change_weights(folder, lambda w: w | {"transformer.h.0.ln_1.bias": torch.full((16,), 6e4)})
-    GPT.from_pretrained(folder, torch.float16)  # only the sum of these is too large
     change_weights(folder, spoil)
     GPT.from_pretrained(folder)
     with pytest.raises(CheckpointError, match="holds NaN or infinity in torch.float16"):
@@ -404,8 +402,6 @@ def test_the_config_says_what_transformers_needs_to_know(tmp_path):
         assert raw["bos_token_id"] == raw["eos_token_id"] == end_of_text, V
         assert raw["attn_pdrop"] == raw["embd_pdrop"] == raw["resid_pdrop"] == 0.25
         assert raw["tie_word_embeddings"] is True and raw["dtype"] == "float16"
-    with safetensors.safe_open(tmp_path / WEIGHTS, "pt") as file:
-        assert file.metadata() == {"format": "pt"}, "transformers before 5 doesn't open it"
 
 
 def snapshot(folder):

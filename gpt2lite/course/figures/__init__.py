@@ -12,6 +12,7 @@ from gpt2lite.course.figures.charts import (
     next_tokens,
     sizes,
     step_curve,
+    wrong_models,
 )
 from gpt2lite.course.figures.drawings import (
     STATIONS,
@@ -44,4 +45,5 @@ __all__ = [
     "sizes",
     "step_curve",
     "token_strip",
+    "wrong_models",
 ]

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from gpt2lite.course.figures import forward_pass, gpt2, step_curve
+from gpt2lite.course.figures import forward_pass, gpt2, step_curve, wrong_models
 from gpt2lite.plotting import to_png
 
 PICTURES = {
+    "wrong_models": wrong_models,
     "gpt2": gpt2,
     "gpt2_ff": forward_pass,
     "s1": lambda: step_curve("step1"),

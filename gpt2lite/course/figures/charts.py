@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from gpt2lite.accounting import T4_BYTES, count_parameters, training_bytes
 from gpt2lite.config import SIZES
 from gpt2lite.course.records import ORIGINAL, recorded
-from gpt2lite.plotting import COLORS, along, figure, label_line, loss_curve, reference_line
+from gpt2lite.plotting import COLORS, along, figure, label_line, loss_curve, reference_line, smooth
 from gpt2lite.sampling import probabilities
 from gpt2lite.training import read_log
 
@@ -122,6 +122,55 @@ def step_curve(run):
         untied = max(apart(marks["ours, head not tied"][0]))
         fig.alt += f" With a head that is not tied to the embedding, at most {untied:.2f}."
     return fig
+
+
+def wrong_models():
+    """Draw six models that learn, and how far each is from GPT-2. 7 x 2.8 inches."""
+    head, records = read_log(recorded("wrong_models"))
+    gaps, allowed = head["gaps"], 1e-5
+    right_one, *wrong = sorted(gaps, key=gaps.get)
+    fig, (left, right) = figure("wide", ncols=2)
+    pale, end = "#c9a48c", {}
+    for name in (*wrong, right_one):
+        look = {"color": pale, "linestyle": "--", "linewidth": 1}
+        if name == right_one:
+            look = {"color": COLORS["ours"], "linestyle": "-", "linewidth": 2.2}
+        losses = smooth([record["loss"][name] for record in records], 10)
+        left.plot(losses, **look)
+        end[name] = losses[-1]
+    left.text(0.95, 0.88, right_one, color=COLORS["ours"], weight="bold", **_inside(left))
+    left.text(0.95, 0.78, "and five with a mistake", color="#96694b", **_inside(left))
+    left.set(title="Six models learn …", xlabel="step", ylabel="loss (nats / token)")
+    right.axvline(allowed, color=COLORS["baseline"], linestyle=(0, (5, 3)), linewidth=0.9)
+    right.text(1.4 * allowed, -0.75, "allowed: 1e-5", fontsize=8, va="center")
+    for y, name in enumerate((right_one, *wrong)):
+        ours = name == right_one
+        look = {"color": COLORS["ours" if ours else "validation"], "linestyle": "-"}
+        right.plot([1e-8, gaps[name]], [y, y], linewidth=1, **look)
+        right.plot(gaps[name], y, marker="o" if ours else "X", markersize=7, **look)
+        place = {
+            "xytext": (0, 6),
+            "textcoords": "offset points",
+            "ha": "right" if not ours else "center",
+        }
+        weight = "bold" if ours else "normal"
+        right.annotate(name, (gaps[name], y), color=look["color"], weight=weight, **place)
+    right.set(xscale="log", xlim=(1e-8, 5), ylim=(len(gaps) - 0.5, -1.2), yticks=[])
+    right.set(title="… one of them is GPT-2", xlabel="difference to GPT-2's logits, relative")
+    right.spines["left"].set_visible(False)
+    first, last = records[0]["loss"][right_one], sorted(end.values())
+    others = ", ".join(f"{gaps[name]:.0e} ({name})" for name in wrong)
+    fig.alt = (
+        f"Left: the training losses of six models fall together, from {first:.1f} to between "
+        f"{last[0]:.1f} and {last[-1]:.1f}. Right: with trained weights, the logits of one of them "
+        f"are {gaps[right_one]:.0e} from GPT-2's, relative to the largest; those of the others "
+        f"{others}. Allowed is 1e-5."
+    )
+    return fig
+
+
+def _inside(ax):
+    return {"transform": ax.transAxes, "ha": "right", "fontsize": 8.5}
 
 
 def likeliest(logits, tokenizer, temperature=1.0, top_k=None, top_p=None, n=12):
