@@ -1,3 +1,4 @@
+import json
 import socket
 from pathlib import Path
 
@@ -85,6 +86,9 @@ def test_the_saved_merges_are_the_published_table(tmp_path):
     tokenizer.save_tokenizer(tmp_path / "a new folder")
     saved = (tmp_path / "a new folder" / "merges.txt").read_bytes()
     assert saved == tokenizer.VOCAB_FILE.read_bytes()
+    vocabulary = json.loads((tmp_path / "a new folder" / "vocab.json").read_text("utf-8"))
+    assert sorted(vocabulary.values()) == list(range(50257))
+    assert vocabulary["<|endoftext|>"] == 50256 and vocabulary["Ġthe"] == 262
 
 
 def test_a_full_disk_leaves_the_saved_tokenizer_whole(tmp_path, monkeypatch):
