@@ -4,11 +4,11 @@ import functools
 import linecache
 
 import pytest
+import t4
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from gpt2lite.course import judge as judging
 from gpt2lite.course.exercises import Part
 from gpt2lite.course.judge import judge
 
@@ -285,32 +285,55 @@ def test_an_init_that_raises_is_told():
 
 
 @pytest.fixture
-def gpu(monkeypatch):
-    """Let the cases run twice; the second time stands for a GPU, whose tensors fp64 marks here."""
-    monkeypatch.setattr(judging, "_devices", lambda: ["cpu", "gpu"])
-
-    def to(case, device):
-        return tuple(x.double() if device == "gpu" else x for x in case)
-
-    monkeypatch.setattr(judging, "_to", to)
+def gpu():
+    if torch.version.cuda is not None:
+        pytest.skip("a CPU build is stood in for")
+    with t4.installed():
+        yield
 
 
-def test_an_answer_is_tried_on_the_gpu_too(gpu):
-    part = Part(lambda x: x @ x.mT, ((X,),), ())
-    assert judge(lambda x: x @ x.mT, part).mark == "✓"
-    verdict = judge(lambda x: x @ x.float().mT, part)
+def gram(x):
+    return x @ x.mT + torch.eye(x.size(-2), device=x.device)
+
+
+class Shifted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(5, 4)
+
+    def forward(self, x):
+        return x + self.table(torch.arange(3, device=x.device))
+
+
+class Unplaced(Shifted):
+    def forward(self, x):
+        return x + self.table(torch.arange(3))
+
+
+GRAM = Part(gram, ((X.clone().requires_grad_(),),), ())
+SHIFTED = Part(Shifted, ((X,),), (), make=lambda kind: kind())
+
+
+@pytest.mark.parametrize(
+    "right, wrong, part",
+    [
+        (lambda x: gram(x) * 1, lambda x: x @ x.mT + torch.eye(3), GRAM),
+        (type("Mine", (Shifted,), {}), Unplaced, SHIFTED),
+    ],
+    ids=["function", "class"],
+)
+def test_an_answer_is_tried_on_the_gpu_too(right, wrong, part, gpu):
+    assert judge(right, part).sentence == ""
+    verdict = judge(wrong, part)
     assert "right on the CPU, but on the GPU: " in verdict.sentence
-    assert "without device=x.device?" in verdict.sentence
+    assert "Expected all tensors to be on the same device" in verdict.sentence
+    assert "Is a tensor made without device=x.device?" in verdict.sentence
+
+
+def test_a_mistake_on_the_cpu_is_no_matter_of_the_gpu(gpu):
+    assert "GPU" not in judge(lambda x: x @ x.mT, GRAM).sentence
 
 
 def test_what_the_course_cant_try_on_the_gpu_accuses_nobody(gpu):
-    part = Part(lambda x: x @ x.float().mT, ((X,),), ())
-    assert judge(lambda x: (x @ x.float().mT) * 1, part).mark == "✓"
-
-
-def test_a_case_moves_with_its_tensors_and_modules():
-    linear, x = nn.Linear(2, 2), X.clone().requires_grad_()
-    moved = judging._to((linear, x, X, 3), "meta")
-    assert moved[0].weight.is_meta and moved[1].is_meta and moved[2].is_meta and moved[3] == 3
-    assert moved[1].requires_grad and not moved[2].requires_grad
-    assert not linear.weight.is_meta and not x.is_meta
+    part = Part(lambda x: x @ x.mT + torch.eye(3), ((X,),), ())
+    assert judge(lambda x: torch.eye(3) + x @ x.mT, part).mark == "✓"

@@ -218,8 +218,9 @@ def _gradients(value, arguments: tuple) -> list[torch.Tensor]:
     ends = [t for t in _tensors(value) if t.requires_grad]
     found = [None] * len(leaves)
     if leaves and ends:
-        weighted = [(t * torch.linspace(1, 2, t.numel()).view_as(t).to(t)).sum() for t in ends]
-        found = torch.autograd.grad(sum(weighted), leaves, allow_unused=True)
+        weights = [torch.linspace(1, 2, t.numel(), device=t.device).view(t.shape) for t in ends]
+        weighted = sum((t * w).sum() for t, w in zip(ends, weights, strict=True))
+        found = torch.autograd.grad(weighted, leaves, allow_unused=True)
     return [torch.zeros_like(t) if g is None else g for t, g in zip(leaves, found, strict=True)]
 
 
