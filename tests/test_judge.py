@@ -43,6 +43,7 @@ TRAINED = Part(F.relu, ((X.clone().requires_grad_(),),), ((lambda x: x, "nothing
         (lambda x: exit(), NUMBERS, "for 0: it raises SystemExit"),
         (lambda x: 2 * x + (x == 3), NUMBERS, "for 3: it returns 7"),
         (lambda x: (yield x), NUMBERS, "for 0: it returns <generator"),
+        (lambda x: x.to("meta"), Part(F.relu, ((X,),), ()), "what it returns can't be compared"),
         (3, NUMBERS, "TypeError: 'int' object is not callable"),
         (lambda x: x.detach().relu(), TRAINED, "the value is right, but no gradient comes through"),
         (

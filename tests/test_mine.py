@@ -92,6 +92,8 @@ def mlp(x: nn.Module, config=GPTConfig):
     assert head[0] == mine.TITLE and "T = 6" in head and "unused = 7" not in head
     assert "import torch.nn.functional as F" in head and "from torch import nn" in head
     assert twice
+    mine.keep("01_gpt", cell("def gpt():\n    return 1\n", "gpt"))  # leaves the others' names
+    assert runs("import torch; print(my_gpt2.mlp(torch.tensor(-1.0)).item())") == "12.0"
 
 
 def test_parts_stand_in_order_and_a_later_version_replaces_its_part():
