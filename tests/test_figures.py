@@ -141,7 +141,9 @@ def test_show_gives_a_picture_with_its_alt_text(monkeypatch):
     with pytest.raises(ValueError, match="alt text"):
         plotting.show(fig)
     plotting.show(fig, alt='from "3" to 1')
-    assert shown[0]["text/html"].startswith('<img alt="from &quot;3&quot; to 1" width="700" src=')
+    assert shown[0]["text/html"].startswith(
+        '<img alt="from &quot;3&quot; to 1" style="width:700px;'
+    )
     assert shown[0]["text/plain"] == 'from "3" to 1'
     assert len(shown[0]["text/html"]) < 40_000  # a notebook of ten pictures stays under 500 KB
 

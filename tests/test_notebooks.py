@@ -10,6 +10,7 @@ import importlib.util
 import json
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 
@@ -154,6 +155,15 @@ def test_opens_from_its_badges(notebook, path):
     assert re.fullmatch(re.escape(SETUP + name) + r'(, needs=\[[\w", ]+\])?\)', starts[0]), (
         "the set-up cell is not the course's"
     )
+
+
+def test_headings_skip_no_level(notebook):
+    pages = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    text = re.sub(r"^```.*?^```", "", pages, flags=re.M | re.S)
+    levels = [len(mark) for mark in re.findall(r"^(#+) ", text, re.M)]
+    assert levels.count(1) == 1 and levels[0] == 1, "one title, first"
+    for above, below in pairwise(levels):
+        assert below <= above + 1, f"a heading of level {below} under one of level {above}"
 
 
 def test_has_its_row_in_the_readme(notebook, path):

@@ -1,11 +1,24 @@
 """The parts of a curve: smoothing, axes, raw and average, levels; the curves of steps 1 to 3."""
 
+import io
+
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
 
 from gpt2lite.course.figures import step_curve
 from gpt2lite.course.records import ORIGINAL, recorded
-from gpt2lite.plotting import along, figure, loss_curve, reference_line, smooth
+from gpt2lite.plotting import (
+    COLORS,
+    along,
+    figure,
+    label_line,
+    loss_curve,
+    reference_line,
+    smooth,
+    to_png,
+)
 from gpt2lite.training import read_log
 
 HEAD = {"training": {"batch_size": 4, "seq_len": 32, "grad_accum_steps": 2}}
@@ -56,6 +69,32 @@ def test_a_level_has_its_name():
     _, ax = figure()
     reference_line(ax, 10.8, "ln V")
     assert set(ax.lines[0].get_ydata()) == {10.8} and ax.texts[0].get_text() == "ln V"
+
+
+def contrast(color):
+    """Return a colour's contrast on white, by WCAG 2."""
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color))
+    return 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05)
+
+
+@pytest.mark.parametrize("name", COLORS)
+def test_words_have_contrast_whatever_is_drawn(name):
+    fig, ax = figure()
+    words = ax.text(0, 0, "a word", color=COLORS[name])
+    label_line(ax, 0, 0, "a name", COLORS[name])
+    to_png(fig)
+    for text in (words, ax.texts[-1]):
+        assert contrast(text.get_color()) >= 4.5, "too pale to read"
+
+
+def test_a_picture_keeps_the_colours_of_thin_lines():
+    fig, ax = figure()
+    pale = [(c + 1) / 2 for c in to_rgb(COLORS["reference"])]
+    for x, color in enumerate((*COLORS.values(), pale)):
+        ax.plot([x, x], [0, 1], color=color, linewidth=4)
+    pixels = np.asarray(Image.open(io.BytesIO(to_png(fig))).convert("RGB")).reshape(-1, 3) / 255
+    for color in (*COLORS.values(), pale):
+        assert np.abs(pixels - to_rgb(color)).max(1).min() < 0.03, f"{color} became another"
 
 
 def test_low_axes_lie_under_the_first_on_the_same_x():

@@ -1,5 +1,7 @@
 """The widgets of the notebooks react to being moved; no browser runs here."""
 
+import re
+
 import ipywidgets
 import pytest
 import torch
@@ -39,6 +41,7 @@ def test_a_model_that_cannot_be_says_why():
     _, sliders, page = parts(sizes_explorer())
     sliders["n_head"].value = 7
     assert "No such model" in page.value and "does not divide" in page.value
+    assert "opacity" in page.value and "124,439,808 parameters" in page.value, "the last picture"
 
 
 def test_the_report_says_what_fits_on_a_t4():
@@ -53,7 +56,7 @@ def test_only_widgets_that_colab_knows():
         for child in getattr(widget, "children", ()):
             yield from walk(child)
 
-    core = "VBox HBox HTML Dropdown SelectionSlider FloatSlider Text IntText Button".split()
+    core = "VBox HBox HTML ToggleButtons SelectionSlider FloatSlider Text IntText Button".split()
     core = [getattr(ipywidgets, name) for name in core]
     for made in (sizes_explorer(), sampling_playground(speaker(), get_tokenizer())):
         assert all(type(widget) in core for widget in walk(made))
@@ -102,6 +105,37 @@ def test_the_button_draws_what_its_seed_says():
     assert not dial["Generate"].disabled
 
 
+def test_what_was_said_turns_pale_when_a_dial_moves():
+    text, dial, page, said = dials(sampling_playground(speaker(), get_tokenizer()))
+    for name, value in (("temperature", 0.5), ("top-k", 5), ("top-p", 0.5), ("seed", 7)):
+        dial["Generate"].click()
+        assert "opacity" not in said.value
+        dial[name].value = value
+        assert "opacity" in said.value, f"{name}: the text stays as if the dials had drawn it"
+
+
+def test_a_bar_is_as_long_as_its_chance():
+    _, dial, page, _ = dials(sampling_playground(speaker(), get_tokenizer()))
+    dial["temperature"].value = 0
+    sure = max(map(int, re.findall(r"width:(\d+)px;height:12px", page.value)))
+    dial["temperature"].value = 2
+    assert max(map(int, re.findall(r"width:(\d+)px;height:12px", page.value))) < sure / 2
+
+
+def test_a_seed_that_is_none_is_told():
+    _, dial, _, said = dials(sampling_playground(speaker(), get_tokenizer()))
+    dial["seed"].value = 10**20
+    dial["Generate"].click()
+    assert "is no seed" in said.value
+
+
+def test_end_of_text_is_one_token():
+    seen, model = [], speaker()
+    model.wte.register_forward_hook(lambda _, idx, out: seen.append(idx[0].tolist()))
+    sampling_playground(model, get_tokenizer(), prompt="A<|endoftext|>")
+    assert seen == [[[32, 50256]]]
+
+
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_the_playground_takes_a_long_prompt_and_no_prompt():
     text, dial, page, said = dials(sampling_playground(speaker(), get_tokenizer()))
@@ -109,4 +143,5 @@ def test_the_playground_takes_a_long_prompt_and_no_prompt():
     dial["Generate"].click()
     assert len(said.value) > len(text.value)
     text.value = ""
-    assert "Type a prompt" in page.value and dial["Generate"].disabled
+    dial["Generate"].click()
+    assert "Type a prompt" in page.value and not dial["Generate"].disabled, "focus would be lost"

@@ -21,8 +21,8 @@ RUNS = {"one": run(32, 8), "two": run(4, 32, end=4.0)}
 
 
 def dials(explorer):
-    boxes, row, page = explorer.children
-    named = {w.description: w for w in (*boxes.children, *row.children)}
+    *rows, page = explorer.children
+    named = {w.description: w for row in rows for w in row.children}
     return named, page
 
 
@@ -51,7 +51,8 @@ def test_only_widgets_that_colab_knows():
             yield from walk(child)
 
     core = [
-        getattr(ipywidgets, n) for n in "VBox HBox HTML Checkbox Dropdown SelectionSlider".split()
+        getattr(ipywidgets, n)
+        for n in "VBox HBox HTML Checkbox ToggleButtons SelectionSlider".split()
     ]
     assert all(type(widget) in core for widget in walk(curve_explorer(RUNS)))
 
@@ -76,13 +77,15 @@ def test_runs_are_compared_where_all_have_been():
     assert "After 0.6 minutes" in compare_runs(RUNS, axis="minutes").alt
 
 
-def test_names_at_the_same_end_do_not_touch():
-    same = {name: run(4, 32, end=3.0 + i / 1000) for i, name in enumerate("abcde")}
+def test_five_runs_are_named_in_the_order_of_their_losses_and_all_can_be_read():
+    same = {f"a long name {i}": run(4, 32, end=3.0 + i / 1000) for i in range(5)}
     fig = compare_runs(same)
     fig.draw_without_rendering()
-    boxes = [t.get_window_extent() for t in fig.axes[0].texts]
-    assert len(boxes) == 5
-    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    names, ax = fig.axes[0].get_legend().get_window_extent(), fig.axes[0].get_window_extent()
+    assert ax.x1 < names.x0 and fig.bbox.x1 > names.x1, "a name on the curves, or cut off"
+    said = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
+    assert len(said) == 5 and said == sorted(said, reverse=True)
+    assert fig.axes[0].get_title(loc="left") == "After 7,680 tokens, a long name 0 is lowest"
 
 
 @pytest.mark.parametrize("log_x, log_y", [(True, False), (False, True), (True, True)])

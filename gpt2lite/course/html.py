@@ -3,14 +3,24 @@
 Knows nothing about what a bar stands for.
 """
 
+from gpt2lite.plotting import COLORS
+
 INK, GREY = "#1a1a1a", "#6e6e6e"
 FULL = 340  # pixels of a bar that stands for all
 
 
-def paper(*parts: str) -> str:
-    """Return a page that holds the parts, each of them HTML."""
+def paper(*parts: str, height: int = 0) -> str:
+    """Return a page that holds the parts, each of them HTML.
+
+    `height` is the least in pixels: a page whose parts come and go must not move what is below it.
+    """
     style = f"background:white;color:{INK};padding:10px 14px;max-width:680px;line-height:1.4"
-    return f'<div style="{style}">{"".join(parts)}</div>'
+    return f'<div style="{style};min-height:{height}px">{"".join(parts)}</div>'
+
+
+def pale(part: str) -> str:
+    """Return a part, which is HTML, as one that is no longer true."""
+    return f'<div style="opacity:0.35;margin-top:6px">{part}</div>'
 
 
 def bars(rows, color: str) -> str:
@@ -39,8 +49,10 @@ def stacked(title: str, parts, unit: str, limit=None) -> str:
     full = max(total, 1.15 * limit[1] if limit else 0)
     pieces, legend = "", []
     for name, (value, color) in parts.items():
-        style = f"width:{100 * value / full:.3f}%;background:{color};color:white;"
-        style += "overflow:hidden;text-align:center;line-height:22px"
+        word = "white" if color == COLORS["ours"] else "black"  # the other colours are too light
+        style = f"width:{100 * value / full:.3f}%;background:{color};color:{word};"
+        style += "overflow:hidden;text-align:center;line-height:22px;box-sizing:border-box;"
+        style += "border-right:1px solid white"  # neighbours stay apart in grey, too
         pieces += f'<div style="{style}">{name if value > 0.13 * full else ""}</div>'
         share = f"{name} {value:,.1f} {unit} ({value / total:.0%})"
         legend.append(f'<span style="color:{color}">■</span> {share}')

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from gpt2lite.accounting import T4_BYTES, count_parameters, training_bytes
 from gpt2lite.config import SIZES
 from gpt2lite.course.records import ORIGINAL, recorded
-from gpt2lite.plotting import COLORS, along, figure, label_line, loss_curve, reference_line, smooth
+from gpt2lite.plotting import COLORS, along, figure, loss_curve, reference_line, smooth
 from gpt2lite.sampling import probabilities
 from gpt2lite.training import read_log
 
@@ -45,7 +45,7 @@ def sizes(B, T):
         parts, memory, x = count_parameters(config), training_bytes(config, B, T), 0.0
         for group, (names, color, hatch) in groups.items():
             n = sum(parts[part] for part in names) / 1e6
-            style = {"hatch": hatch, "edgecolor": "white", "linewidth": 0}
+            style = {"hatch": hatch, "edgecolor": "white", "linewidth": 0.8}
             left.barh(y, n, 0.6, x, color=color, label=group if y == 0 else None, **style)
             x += n
         totals[name] = parts["total"] / 1e6
@@ -54,11 +54,13 @@ def sizes(B, T):
         for part, shade in shades.items():
             n = memory[part] / 2**30
             face = [1 - shade * (1 - c) for c in to_rgb(COLORS["ours"])]  # paler, opaque
-            right.barh(y, n, 0.6, x, color=face, label=part if y == 0 else None)
+            style = {"edgecolor": "white", "linewidth": 0.8}
+            right.barh(y, n, 0.6, x, color=face, label=part if y == 0 else None, **style)
             x += n
         peaks[name] = x
-        # Right of the line too, or it would run through the number
-        right.text(max(x, limit) + 0.9, y, f"{x:.1f} GiB", va="center")
+        # A number that the line would run through stands right of the line
+        crossed = x < limit < x + 6
+        right.text((limit if crossed else x) + 0.9, y, f"{x:.1f}", va="center")
     inside = sum(peak <= limit for peak in peaks.values())
     left.set(title="The MLPs are the largest part", xlabel="parameters (millions)", xlim=(0, 2000))
     right.set(title=f"Counted: {inside} of {len(peaks)} stay below a T4", xlim=(0, 1.25 * x))
@@ -225,20 +227,21 @@ def _visible(token: bytes) -> str:
 def compare_runs(runs, half_life=20, axis="tokens", log_x=False, log_y=False, looks=LOOKS):
     """Draw the losses of several runs on one axis, "steps", "tokens" or "minutes".
 
-    `runs` is as in curve_explorer, `looks` their colours and lines. The title says where each run
-    stands at the last x that all of them reach.
+    `runs` is as in curve_explorer, `looks` their colours and lines. Beside the curves stands where
+    each run is at the last x that all of them reach, the highest first.
     """
     fig, ax = figure("wide")
-    ends = {}
+    curves = {}
     for (name, (head, records)), (color, line) in zip(runs.items(), looks, strict=False):
         x = along(head, records, axis)
-        losses = [record["loss"] for record in records]
-        ends[name] = x, loss_curve(ax, x, losses, half_life, color, line)
-    shared = min(x[-1] for x, _ in ends.values())
-    stands = ", ".join(f"{name} {y[x <= shared][-1]:.2f}" for name, (x, y) in ends.items())
+        average = loss_curve(ax, x, [r["loss"] for r in records], half_life, color, line)
+        curves[name] = x, average, ax.lines[-1]
+    shared = min(x[-1] for x, *_ in curves.values())
+    stands = {name: average[x <= shared][-1] for name, (x, average, _) in curves.items()}
     where = f"{shared:,.1f} minutes" if axis == "minutes" else f"{shared:,.0f} {axis}"
     smoothing = f"half-life {half_life} steps" if half_life else "not smoothed"
-    ax.set_title(f"After {where}: {stands}")
+    others = f", {min(stands, key=stands.get)} is lowest" if len(runs) > 1 else ""
+    ax.set_title(f"After {where}{others}")
     ax.set(xlabel=AXES[axis], ylabel="loss (nats / token)")
     if log_x:
         ax.set_xscale("log")
@@ -246,20 +249,14 @@ def compare_runs(runs, half_life=20, axis="tokens", log_x=False, log_y=False, lo
         ax.xaxis.set_major_formatter("{x:,.0f}")
     if log_y:
         ax.set_yscale("log")
-    _label_ends(ax, ends, looks)
-    fig.alt = f"Loss of {len(ends)} runs by {AXES[axis]}, {smoothing}. After {where}: {stands}."
+    order = sorted(stands, key=stands.get, reverse=True)
+    ax.legend(  # beside the curves: names at their ends would cross each other's lines
+        [curves[name][2] for name in order],
+        [f"{name} {stands[name]:.2f}" for name in order],
+        labelcolor="linecolor",
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+    )
+    told = ", ".join(f"{name} {loss:.2f}" for name, loss in stands.items())
+    fig.alt = f"Loss of {len(curves)} runs by {AXES[axis]}, {smoothing}. After {where}: {told}."
     return fig
-
-
-def _label_ends(ax, ends, looks):
-    """Write each run's name at its curve's end, those that end side by side one above another."""
-    ax.set_ylim(ax.get_ylim())  # the labels must not move what they stand beside
-    colors = {name: color for name, (color, _) in zip(ends, looks, strict=False)}
-    to_axes, taken = ax.transScale + ax.transLimits, []
-    for name, (x, average) in sorted(ends.items(), key=lambda end: end[1][1][-1]):
-        across, up = to_axes.transform((x[-1], average[-1]))
-        for other_across, other_up in taken:  # from below upwards
-            if abs(across - other_across) < 0.25:
-                up = max(up, other_up + 0.09)
-        taken.append((across, up))
-        label_line(ax, x[-1], to_axes.inverted().transform((across, up))[1], name, colors[name])

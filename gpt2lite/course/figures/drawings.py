@@ -134,7 +134,7 @@ def gpt2(config=SIZES["gpt2"]):
 
 
 def forward_pass(config=SIZES["gpt2"]):
-    """Draw one sentence's way through the model, one lane a token. 4.2 x 7.6 inches."""
+    """Draw one sentence's way through the model, one lane a token. 4.2 x 8.2 inches."""
     tokenizer = get_tokenizer()
     ids = tokenizer.encode_ordinary(SENTENCE)
     tokens = [tokenizer.decode([i]).replace(" ", "·") for i in ids]
@@ -143,12 +143,13 @@ def forward_pass(config=SIZES["gpt2"]):
         f"The sentence {SENTENCE!r} on its way through GPT-2: {T} tokens with the ids "
         f"{', '.join(map(str, ids))} become {T} vectors of {config.n_embd} channels, token "
         f"embedding plus position embedding. In each of {n} blocks attention lets a lane read the "
-        "lanes to its left, never to its right, and the MLP works on each lane alone. The head "
-        f"turns each lane into {V:,} logits: each lane guesses its next token, and only the last "
-        "guess is not in the sentence. Below, one head's attention with equal scores, a triangle "
-        f"whose row t holds weights 1/(t + 1), and the last guess, 1/{V:,} for each token."
+        "lanes to its left, never to its right, and the MLP works on each lane alone. A last "
+        f"LayerNorm and the head turn each lane into {V:,} logits: each lane guesses its next "
+        "token, and only the last guess is not in the sentence. Below, one head's attention with "
+        "equal scores, a triangle whose row t holds weights 1/(t + 1), and the last guess, "
+        f"1/{V:,} for each token."
     )
-    canvas = Canvas(4.2, 7.6, alt)
+    canvas = Canvas(4.2, 8.2, alt)
     lanes = [0.34 + 0.455 * t for t in range(T)]
     middle, width = (lanes[0] + lanes[-1]) / 2, lanes[-1] - lanes[0] + 0.42
 
@@ -186,33 +187,39 @@ def forward_pass(config=SIZES["gpt2"]):
         canvas.box(x, 3.16, 0.26, 0.22, fill=THINK)
 
         # Each lane guesses the token of the next one
-        canvas.cells(x, 3.76, 6, TOKEN, 0.09)
-        canvas.line((x, 4.3), (x, 4.5))
+        canvas.box(x, 3.81, 0.26, 0.18)
+        canvas.line((x, 3.9), (x, 4.03))
+        canvas.box(x, 4.14, 0.34, 0.22, fill=TOKEN)
+        canvas.line((x, 4.25), (x, 4.38))
+        canvas.cells(x, 4.38, 6, TOKEN, 0.09)
+        canvas.line((x, 4.92), (x, 5.1))
         guess, fill = ("?", PURPLE) if last else (tokens[t + 1], PAPER)
-        canvas.box(x, 4.64, 0.42, 0.26, guess, fill, linestyle="-" if last else (0, (2, 1.5)))
+        canvas.box(x, 5.24, 0.42, 0.26, guess, fill, linestyle="-" if last else (0, (2, 1.5)))
     name(2.3, f"{n} blocks")
     name(2.7, "attention", "looks left")
     name(3.08, "MLP", "per lane")
-    name(3.96, "logits", f"(1, {T}, {V})")
-    name(4.64, "next token")
+    name(3.81, "ln_f")
+    name(4.14, "head", "wte, again")
+    name(4.58, "logits", f"(1, {T}, {V})")
+    name(5.24, "next token")
 
     # Two details, with equal scores
-    canvas.title(0.1, 5.2, "one head of attention", size=9)
-    canvas.text(0.1, 5.38, "a row reads itself and its past", color=GREY)
-    inset = canvas.fig.add_axes((0.64 / 4.2, 0.3 / 7.6, 1.35 / 4.2, 1.35 / 7.6))
+    canvas.title(0.1, 5.8, "one head of attention", size=9)
+    canvas.text(0.1, 5.98, "a row reads itself and its past", color=GREY)
+    inset = canvas.fig.add_axes((0.64 / 4.2, 0.3 / 8.2, 1.35 / 4.2, 1.35 / 8.2))
     heatmap(inset, torch.ones(T, T).tril().log().softmax(-1), rows=tokens, columns=tokens)
     inset.tick_params(labelsize=8, pad=2)
     for t in range(T):
-        canvas.text(2.05, 5.95 + 1.35 / T * (t + 0.5), f"1/{t + 1}" if t else "1", color=GREY)
-    canvas.line((lanes[-1], 4.77), (lanes[-1], 5.08))
-    canvas.title(4.12, 5.2, "the last guess", "r", size=9)
-    canvas.text(4.12, 5.38, f"softmax: 1/{V:,} each", "r", GREY)
+        canvas.text(2.05, 6.55 + 1.35 / T * (t + 0.5), f"1/{t + 1}" if t else "1", color=GREY)
+    canvas.line((lanes[-1], 5.37), (lanes[-1], 5.68))
+    canvas.title(4.12, 5.8, "the last guess", "r", size=9)
+    canvas.text(4.12, 5.98, f"softmax: 1/{V:,} each", "r", GREY)
     for r, i in enumerate((0, 1, 2, None, ids[0], None, V - 1)):
-        y = 5.9 + 0.222 * r
+        y = 6.5 + 0.222 * r
         canvas.text(3.36, y, "…" if i is None else tokenizer.decode([i]), "r", mono=True)
         if i is not None:
             canvas.rect(3.46, y - 0.06, 0.66, 0.12, PURPLE, line=0)
-    canvas.text(0.1, 7.46, "Both drawn with equal scores: nothing is learned yet.", color=GREY)
+    canvas.text(0.1, 8.06, "Both drawn with equal scores: nothing is learned yet.", color=GREY)
     return canvas.fig
 
 

@@ -9,6 +9,7 @@ from gpt2lite.course.figures import AXES, LOOKS, compare_runs
 from gpt2lite.course.html import paper
 from gpt2lite.plotting import to_png
 
+HEIGHT = 272  # pixels of the picture
 HALF_LIVES = (0, 1, 2, 5, 10, 20, 50, 100, 200)  # steps
 
 
@@ -31,7 +32,9 @@ def curve_explorer(runs: dict, chosen=None, half_life: int = 20, axis="tokens") 
         layout={"width": "335px"},
         **named,
     )
-    across = widgets.Dropdown(options=list(AXES), value=axis, description="x axis", **named)
+    across = widgets.ToggleButtons(
+        options=list(AXES), value=axis, description="x axis", style={"button_width": "auto"}
+    )
     logs = [
         widgets.Checkbox(False, description=f"log {name}", indent=False, layout={"width": "70px"})
         for name in "xy"
@@ -41,15 +44,17 @@ def curve_explorer(runs: dict, chosen=None, half_life: int = 20, axis="tokens") 
     def draw(_change=None):
         shown = {box.description: runs[box.description] for box in boxes if box.value}
         if not shown:
-            page.value = paper("Choose a run.")
+            page.value = paper("Choose a run.", height=HEIGHT)
             return
         looks = [look for look, box in zip(LOOKS, boxes, strict=False) if box.value]  # each its own
         log_x, log_y = (box.value for box in logs)
         fig = compare_runs(shown, smoothing.value, across.value, log_x, log_y, looks)
         data, alt = base64.b64encode(to_png(fig)).decode(), html.escape(fig.alt)
-        page.value = paper(f'<img alt="{alt}" width="680" src="data:image/png;base64,{data}">')
+        style = "width:680px;max-width:100%;height:auto"
+        page.value = paper(f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{data}">')
 
     for dial in (*boxes, smoothing, across, *logs):
         dial.observe(draw, "value")
     draw()
-    return widgets.VBox([*map(widgets.HBox, (boxes, [smoothing, across, *logs])), page])
+    rows = boxes, [smoothing, *logs], [across]
+    return widgets.VBox([*map(widgets.HBox, rows), page])

@@ -20,8 +20,18 @@ EXAMPLES = {
     "an odd whole number": "16777217",
     "your own": "",
 }
+HEIGHT = 250  # pixels of the three formats
 SCALES = {"1": 1.0, "256": 2.0**8, "65,536": 2.0**16, "16,777,216": 2.0**24}
 FILLS = TOKEN, POSITION, ATTENTION  # sign, exponent, mantissa
+
+
+def read_number(text: str) -> float:
+    """Return the number that is written as 0.1, 3e-4 or 2**-25; raise ValueError for another."""
+    base, power, exponent = text.partition("**")
+    try:
+        return float(base) ** float(exponent) if power else float(text)
+    except (OverflowError, ZeroDivisionError) as error:
+        raise ValueError(f"{text} is too large") from error
 
 
 def floats_report(number: float, scale: float = 1.0) -> str:
@@ -39,7 +49,7 @@ def floats_report(number: float, scale: float = 1.0) -> str:
             f"<code>{found.value:.10g}</code>&ensp;{found.verdict}</div>"
         )
     into = f"{number:.10g}" + (f" × {scale:,.0f}, stored, divided again" if scale != 1 else "")
-    return paper(f'<div style="margin-bottom:12px"><b>{into}</b></div>', *rows)
+    return paper(f'<div style="margin-bottom:12px"><b>{into}</b></div>', *rows, height=HEIGHT)
 
 
 def _cells(field, fill):
@@ -52,7 +62,7 @@ def float_explorer(number: str = "0.1") -> widgets.Widget:
     """Return a field for a number, and a scale, above the bits that each format keeps of it."""
     wide = {"style": {"description_width": "75px"}, "layout": {"width": "335px"}}
     text = widgets.Text(number, description="number", **wide)
-    example = widgets.Dropdown(options=list(EXAMPLES), description="or take", **wide)
+    example = widgets.SelectionSlider(options=list(EXAMPLES), description="or take", **wide)
     scale = widgets.SelectionSlider(options=list(SCALES), value="1", description="scale ×", **wide)
     page = widgets.HTML()
 
@@ -60,10 +70,11 @@ def float_explorer(number: str = "0.1") -> widgets.Widget:
         known = (name for name, example in EXAMPLES.items() if example == text.value)
         example.value = next(known, "your own")
         try:
-            page.value = floats_report(float(text.value), SCALES[scale.value])
+            page.value = floats_report(read_number(text.value), SCALES[scale.value])
         except ValueError:
             said = html.escape(text.value)
-            page.value = paper(f"“{said}” is no number: write 0.1, 3e-4, -65504 or inf.")
+            hint = f"“{said}” is no number: write 0.1, 3e-4, 2**-25, -65504 or inf."
+            page.value = paper(hint, height=HEIGHT)
 
     def take(change):
         if EXAMPLES[change["new"]]:

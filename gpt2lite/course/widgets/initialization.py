@@ -10,6 +10,7 @@ from gpt2lite.plotting import COLORS
 
 SPREADS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1.0)
 DEPTHS = (1, 2, 4, 6, 8, 12, 16, N_LAYER)
+HEIGHT = 350  # pixels of thirteen bars; deeper models show every second
 
 
 def initialization_explorer() -> widgets.Widget:
@@ -67,6 +68,6 @@ def start_report(model, n_layer, wte, wpe, blocks, smaller) -> str:
             f"{size:.3g}",
             True,
         )
-        for layer, size in enumerate(rms)
+        for layer, size in list(enumerate(rms))[:: math.ceil(n_layer / 12)]
     ]
-    return paper(*lines, bars(rows, COLORS["ours"]))
+    return paper(*lines, bars(rows, COLORS["ours"]), height=HEIGHT)

@@ -7,36 +7,37 @@ import ipywidgets as widgets
 import torch
 
 from gpt2lite.course.figures import likeliest
-from gpt2lite.course.html import bars, paper
+from gpt2lite.course.html import bars, pale, paper
 from gpt2lite.plotting import COLORS
 from gpt2lite.sampling import next_logits, stream
 
 # The playground's dials.
 TOP_K = [(str(k), k) for k in (1, 2, 3, 5, 10, 20, 50, 100, 1000)] + [("all", 0)]
 NEW_TOKENS = 32
+HEIGHT = 235  # pixels of the twelve bars
 
 
 def sampling_playground(model, tokenizer, prompt="Hello World ! I'm LLM", note=""):
     """Return a prompt and the dials of sampling above the next token's distribution, live.
 
     The model runs when the prompt changes; a slider only cuts its logits anew. A button draws a
-    continuation. `note` says whose weights these are.
+    continuation, which turns pale when a dial moves. `note` says whose weights these are.
     """
     named = {"style": {"description_width": "90px"}}
-    dial = named | {"layout": {"width": "335px"}}
+    wide = named | {"layout": {"width": "335px"}}
     text = widgets.Text(
         prompt,
         description="prompt",
         continuous_update=False,
         **named | {"layout": {"width": "675px"}},
     )
-    temperature = widgets.FloatSlider(1, min=0, max=2, step=0.1, description="temperature", **dial)
-    top_k = widgets.SelectionSlider(options=TOP_K, value=0, description="top-k", **dial)
-    top_p = widgets.FloatSlider(1, min=0.05, max=1, step=0.05, description="top-p", **dial)
+    temperature = widgets.FloatSlider(1, min=0, max=2, step=0.1, description="temperature", **wide)
+    top_k = widgets.SelectionSlider(options=TOP_K, value=0, description="top-k", **wide)
+    top_p = widgets.FloatSlider(1, min=0.05, max=1, step=0.05, description="top-p", **wide)
     seed = widgets.IntText(1337, description="seed", **named | {"layout": {"width": "180px"}})
     button = widgets.Button(description="Generate", button_style="primary")
     page, said = widgets.HTML(), widgets.HTML()
-    logits = None
+    logits, spoken = None, ""
 
     def cuts():
         return {
@@ -47,30 +48,34 @@ def sampling_playground(model, tokenizer, prompt="Hello World ! I'm LLM", note="
 
     def read(_change=None):
         nonlocal logits
-        ids = tokenizer.encode_ordinary(text.value)[-model.config.block_size :]
+        ids = tokenizer.encode(text.value, allowed_special="all")[-model.config.block_size :]
         logits = next_logits(model, ids) if ids else None
-        button.disabled = not ids
-        said.value = ""
         draw()
 
     def draw(_change=None):
         if logits is None:
-            page.value = paper("Type a prompt and press Enter: the model needs one token or more.")
+            ask = "Type a prompt and press Enter: the model needs one token or more."
+            page.value = paper(ask, height=HEIGHT)
         else:
-            page.value = paper(_chances(logits, tokenizer, note, **cuts()))
+            page.value = paper(_chances(logits, tokenizer, note, **cuts()), height=HEIGHT)
+        said.value = paper(pale(spoken)) if spoken else ""
 
-    def speak(_button):
-        button.disabled = True
+    def speak(_button):  # the button stays enabled: a disabled one would lose the keyboard's focus
+        nonlocal spoken
+        if logits is None:
+            return  # the page says already what is missing
         try:
             generator = torch.Generator(logits.device).manual_seed(seed.value)
-            for continuation in _growing(model, tokenizer, text.value, generator, cuts()):
-                said.value = paper(_speech(text.value, continuation))
-        finally:
-            button.disabled = False
+        except (RuntimeError, ValueError):  # which of them differs between releases of torch
+            said.value = paper(f"{seed.value} is no seed: take a whole number of up to 18 digits.")
+            return
+        for continuation in _growing(model, tokenizer, text.value, generator, cuts()):
+            spoken = _speech(text.value, continuation)
+            said.value = paper(spoken)
 
     text.observe(read, "value")
-    for slider in (temperature, top_k, top_p):
-        slider.observe(draw, "value")
+    for dial in (temperature, top_k, top_p, seed):
+        dial.observe(draw, "value")
     button.on_click(speak)
     read()
     rows = [temperature, top_k], [top_p, seed, button]
@@ -79,12 +84,11 @@ def sampling_playground(model, tokenizer, prompt="Hello World ! I'm LLM", note="
 
 def _chances(logits, tokenizer, note, **cuts):
     rows, kept = likeliest(logits, tokenizer, **cuts)
-    full = max(chance for _, chance, _ in rows)
     mono = "<code style='background:none;color:inherit'>{}</code>"
     lines = [
         (
             mono.format(html.escape(token)),
-            chance / full,
+            chance,
             f"{chance:.1%}{'' if keep else ', cut'}",
             keep,
         )

@@ -10,8 +10,8 @@ from gpt2lite.accounting import (
     training_bytes,
 )
 from gpt2lite.config import SIZES, GPTConfig
-from gpt2lite.course.html import paper, stacked
-from gpt2lite.plotting import COLORS
+from gpt2lite.course.html import pale, paper, stacked
+from gpt2lite.plotting import COLORS, ink
 
 HUES = {
     **dict.fromkeys(("attention", "projections", "weights"), COLORS["ours"]),
@@ -20,6 +20,7 @@ HUES = {
     **dict.fromkeys(("wte", "head", "activations"), COLORS["highlight"]),
     "LayerNorm": "#999999",
 }
+HEIGHT = 330  # pixels of the three bars with their legends, and a message above
 # The explorer's sliders: GPTConfig's names (T sets block_size), and B.
 RANGES = {
     "n_layer": range(1, 49),
@@ -36,7 +37,11 @@ def sizes_explorer(size: str = "gpt2", B: int = 4) -> widgets.Widget:
 
     `size` is a name in gpt2lite.config.SIZES to begin with, `B` the sequences of a training step.
     """
-    presets = widgets.Dropdown(options=[*SIZES, "your own"], value=size, description="preset")
+    presets = widgets.ToggleButtons(
+        options=[*SIZES, "your own"],
+        value=size,
+        style={"button_width": "auto"},
+    )
     wide = {"style": {"description_width": "75px"}, "layout": widgets.Layout(width="335px")}
     sliders = {
         name: widgets.SelectionSlider(
@@ -48,14 +53,21 @@ def sizes_explorer(size: str = "gpt2", B: int = 4) -> widgets.Widget:
         for name, values in RANGES.items()
     }
     page = widgets.HTML()
+    shown = ""
     loading = False  # a preset moves several sliders; half-way there is no model to show
 
     def draw(_change=None):
+        nonlocal shown
         if loading:
             return
         at = {name: slider.value for name, slider in sliders.items()}
         presets.value = next((n for n in SIZES if _preset(n).items() <= at.items()), "your own")
-        page.value = sizes_report(**at)
+        try:
+            shown = sizes_report(**at)
+            page.value = paper(shown, height=HEIGHT)
+        except ValueError as reason:
+            no = f'<b style="color:{ink(COLORS["validation"])}">No such model:</b> {reason}.'
+            page.value = paper(no, pale(shown), height=HEIGHT)
 
     def load(change):
         nonlocal loading
@@ -83,11 +95,8 @@ def _preset(name):
 
 
 def sizes_report(n_layer, n_head, n_embd, vocab_size, T, B) -> str:
-    """Return, as HTML, what a GPT-2 of these sizes costs, or why there is none."""
-    try:
-        config = GPTConfig(T, vocab_size, n_layer, n_head, n_embd)
-    except ValueError as reason:
-        return paper(f'<b style="color:{COLORS["validation"]}">No such model:</b> {reason}.')
+    """Return, as HTML, what a GPT-2 of these sizes costs; raise ValueError where there is none."""
+    config = GPTConfig(T, vocab_size, n_layer, n_head, n_embd)
     n, flops, memory = (
         count_parameters(config),
         forward_flops(config, T),
@@ -109,12 +118,12 @@ def sizes_report(n_layer, n_head, n_embd, vocab_size, T, B) -> str:
     total, step = memory.pop("total") / 2**30, 3 * B * flops["total"]
     spare = T4_BYTES / 2**30 - total
     verdict = f"{spare:.1f} GiB to spare" if spare >= 0 else f"{-spare:.1f} GiB too much"
-    return paper(
+    least = 1e3 * step / PEAKS["T4"]["fp16"]
+    parts = (
         _bar(f"{n['total']:,} parameters", parameters, 1e6, "M"),
         _bar(f"{flops['total'] / 1e9:,.1f} GFLOP for one forward pass", operations, 1e9, "G"),
         f'<div style="margin-bottom:14px">A training step, forward and backward, B = {B}: '
-        f"{step / 1e12:,.2f} TFLOP, at least {1e3 * step / PEAKS['T4']['fp16']:,.0f} ms at a T4's "
-        "fp16 peak.</div>",
+        f"{step / 1e12:,.2f} TFLOP, at least {least:,.0f} ms at a T4's fp16 peak.</div>",
         _bar(
             f"{total:,.1f} GiB to train in fp32; on a T4, {verdict}",
             memory,
@@ -123,6 +132,7 @@ def sizes_report(n_layer, n_head, n_embd, vocab_size, T, B) -> str:
             ("a T4", T4_BYTES / 2**30),
         ),
     )
+    return "".join(parts)
 
 
 def _bar(title, parts, size, unit, limit=None):
