@@ -41,7 +41,7 @@ test-colab: $(COLAB)/.ready  ## run the notebooks with the versions that Colab h
 	@GPT2LITE_PROFILE=lite PYDEVD_DISABLE_FILE_VALIDATION=1 $(COLAB)/bin/python .ci/notebooks.py course --build build/colab
 
 test-t4: $(READY)  ## run the notebooks, and the tests that ask for a device, on a stand-in for Colab's T4
-	PYTHONPATH=tests $(PY) -m pytest -q -p t4 --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests/test_device.py tests/test_t4.py notebooks
+	PYTHONPATH=tests $(PY) -m pytest -q -p t4 --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests/test_device.py tests/test_cli.py tests/test_gpu.py tests/test_t4.py notebooks
 
 gpu: $(READY)  ## measure on this machine's GPU, 25 minutes at most; again to go on (notebooks/recorded/gpu.json)
 	@$(PY) benchmarks/gpu.py $(if $(PEER),--peer $(PEER))

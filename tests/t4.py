@@ -119,8 +119,7 @@ class T4(TorchFunctionMode):
             gpu = torch.device(device).type == "cuda"
             kwargs["device"] = CPU if gpu else device
         for generator in (a for a in (*args, *kwargs.values()) if isinstance(a, torch.Generator)):
-            if (generator.device.type == "cuda") != gpu:
-                kind = "cuda" if gpu else "cpu"
+            if generator.device.type != (kind := "cuda" if gpu else "cpu"):
                 raise RuntimeError(
                     f"Expected a '{kind}' device type for generator but found "
                     f"'{generator.device.type}'"
