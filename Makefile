@@ -10,7 +10,7 @@ CPU_TORCH := https://download.pytorch.org/whl/cpu
 .PHONY: help course test test-parts test-reruns lab notebooks figures test-colab test-t4 gpu hub wheel address clean
 
 help:  ## list these commands
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 course: $(READY)  ## run every notebook in a copy under build/, a line for each
 	@$(PY) -m gpt2lite fetch || echo "fetch did not finish: the notebooks say what they do without"

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from gpt2lite import cpu
 from gpt2lite.config import TrainConfig
@@ -48,9 +49,14 @@ def train(model, batches, config: TrainConfig, precision: Precision | None = Non
         print(f"interrupted after {trainer.done} of {config.steps} steps")
 
 
-def progress(trainer: "Trainer") -> Iterator[dict]:
-    """Yield a run's records behind a bar that shows steps, time left and loss."""
-    with tqdm(total=trainer.config.steps, initial=trainer.done, unit="step") as bar:
+def progress(trainer: "Trainer", name: str | None = None) -> Iterator[dict]:
+    """Yield a run's records behind a bar that shows its name, steps, time left and loss.
+
+    In a notebook the bar is text and goes when the run ends: a saved widget would be a dead bar.
+    """
+    notebook = type(sys.stdout).__module__ == "ipykernel.iostream"
+    how = {"leave": not notebook, "file": sys.stdout if notebook else sys.stderr, "desc": name}
+    with tqdm(total=trainer.config.steps, initial=trainer.done, unit="step", **how) as bar:
         for record in trainer:
             bar.set_postfix(loss=f"{record['loss']:.3f}", refresh=False)
             bar.update()
