@@ -249,6 +249,25 @@ def test_what_the_reader_prints_is_shown_and_ends(capsys):
     assert lines[1].startswith("  │ line 0 xx") and max(map(len, lines)) < 110
 
 
+def test_a_right_part_is_kept_and_an_exercise_is_not(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    parts = {"01_double": part_of(), "01_puzzle": part_of(exercise=True)}
+    monkeypatch.setattr(checks, "PARTS", parts)
+    own = checks.mine.FILE
+    build(lambda x: x * x, parts["01_double"], capsys)
+    build(lambda x: x + x, parts["01_puzzle"], capsys)
+    assert not own.exists()
+    build(mine, parts["01_double"], capsys)
+    assert "def mine(x)" in own.read_text() and "# part 01_double" in own.read_text()
+    own.write_bytes(b"\xff not a text")
+    goes_on, lines = build(mine, parts["01_double"], capsys)
+    assert goes_on is mine and lines[1].startswith("○ my_gpt2.py can't hold it (UnicodeDecodeError")
+
+
+def mine(x):
+    return x + x
+
+
 class Inner(nn.Module):
     def forward(self, x):
         return x + 1

@@ -192,8 +192,8 @@ def _keep(answer, part: Part) -> None:
         return
     try:
         mine.keep(name, answer)
-    except OSError as error:
-        print(f"○ my_gpt2.py doesn't hold it: {error}")
+    except Exception as error:  # folder and file are the reader's: no reason to stop
+        print(f"○ my_gpt2.py can't hold it ({type(error).__name__}: {error})")
 
 
 def summary() -> None:
