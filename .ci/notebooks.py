@@ -30,7 +30,7 @@ BUILD = ROOT / "build"
 CELL_SECONDS = 1800  # a hung cell ends some day; a slow machine is no failure
 MAX_BYTES = 500_000
 WIDGET = "application/vnd.jupyter.widget-view+json"
-SIGNPOSTS = re.compile(r"^(?:previous|next): .*$", re.M)
+SIGNPOSTS = re.compile(r"^(?:previous|next|back): .*$", re.M)
 METADATA = {
     "accelerator": "GPU",
     "colab": {"gpuType": "T4", "provenance": []},
@@ -120,22 +120,33 @@ def normalise(notebook: nbformat.NotebookNode) -> None:
                 output.execution_count = count
 
 
+def course_notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
+    """Return the course's notebooks in their order, those that go deeper after them."""
+    return [p for part in ("", "deep") for p in sorted((folder / part).glob("[0-9][0-9]_*.ipynb"))]
+
+
 def signposts(path: Path) -> str:
     """Return the line that leads to the notebooks before and after this one, by the files' order.
+
+    One in deep/ leads back to the notebook of its number.
 
     A relative link opens the file beside in JupyterLab, on GitHub and in a Colab that reads from
     GitHub; a copy in Drive has no file beside it, hence the second link.
     """
-    paths = sorted(path.parent.glob("[0-9][0-9]_*.ipynb"))
-    at, colab = paths.index(path), f"https://colab.research.google.com/github/{repository()}"
+    colab = f"https://colab.research.google.com/github/{repository()}"
+    if path.parent.name == "deep":
+        up, near = "../", {"back": next(path.parent.parent.glob(f"{path.name[:2]}_*.ipynb"))}
+    else:
+        paths = [None, *sorted(path.parent.glob("[0-9][0-9]_*.ipynb")), None]
+        at = paths.index(path)
+        up, near = "", {"previous": paths[at - 1], "next": paths[at + 1]}
     ways = []
-    for word, i in (("previous", at - 1), ("next", at + 1)):
-        if 0 <= i < len(paths):
-            to = paths[i]
+    for word, to in near.items():
+        if to:
             first = nbformat.read(to, as_version=4).cells[0].source
             title = re.search(r"^# \d+ · (.+)$", first, re.M)[1]
             there = f"{colab}/blob/main/notebooks/{to.name}"
-            ways.append(f"{word}: [{to.name[:2]} · {title}]({to.name}) ([Colab]({there}))")
+            ways.append(f"{word}: [{to.name[:2]} · {title}]({up}{to.name}) ([Colab]({there}))")
     return " · ".join(ways)
 
 
@@ -185,7 +196,7 @@ def main() -> int:
     parser.add_argument("notebook", nargs="*", type=Path, help="default: all, in their order")
     parser.add_argument("--build", type=Path, default=BUILD / "course", help="where course copies")
     args = parser.parse_args()
-    paths = args.notebook or sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    paths = args.notebook or course_notebooks()
     if not paths:
         print("no notebooks found in notebooks/")
         return 1
@@ -197,7 +208,8 @@ def main() -> int:
         shutil.rmtree(args.build, ignore_errors=True)
         skip = shutil.ignore_patterns(".ipynb_checkpoints")
         shutil.copytree(NOTEBOOKS, args.build / "notebooks", ignore=skip)
-        paths = [args.build / "notebooks" / path.name for path in paths]
+        copies = args.build.resolve() / "notebooks"
+        paths = [copies / path.resolve().relative_to(NOTEBOOKS) for path in paths]
     failed = [path.name for path in paths if not run(path.resolve(), args.mode == "store")]
     if failed:
         print(f"failed: {', '.join(failed)}")

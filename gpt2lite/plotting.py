@@ -205,20 +205,30 @@ def to_png(fig, dpi=DPI):
     return small.getvalue()
 
 
-def show(fig, alt=None):
-    """Show a figure below the cell, with an alt text for readers who cannot see it.
+def to_html(fig, alt=None):
+    """Return a figure as an <img> with its alt text, at most as wide as the page.
 
     `alt` says what the picture shows; the drawings of gpt2lite.course.figures bring theirs along as
     `fig.alt`. Raises ValueError without one.
     """
-    from IPython.display import display
-
     alt = alt or getattr(fig, "alt", None)
     if not alt:
         raise ValueError('every picture needs an alt text: show(fig, alt="what it shows")')
-    # An <img>, because JupyterLab and Colab drop the alt text of an image/png output.
     data = base64.b64encode(to_png(fig)).decode()
     width = round(fig.get_figwidth() * 100)
     style = f"width:{width}px;max-width:100%;height:auto"
-    img = f'<img alt="{html.escape(alt)}" style="{style}" src="data:image/png;base64,{data}">'
-    display({"text/html": img, "text/plain": alt}, raw=True)
+    return f'<img alt="{html.escape(alt)}" style="{style}" src="data:image/png;base64,{data}">'
+
+
+def show(fig, alt=None, folded=None):
+    """Show a figure below the cell, with an alt text for readers who cannot see it.
+
+    `alt` is that of `to_html`. `folded` is what stands in the picture's place until the reader
+    opens it: for a question to be answered first.
+    """
+    from IPython.display import display
+
+    page = to_html(fig, alt)  # because JupyterLab and Colab drop the alt text of an image/png
+    if folded:
+        page = f"<details><summary>{html.escape(folded)}</summary>{page}</details>"
+    display({"text/html": page, "text/plain": alt or fig.alt}, raw=True)

@@ -19,6 +19,14 @@ from gpt2lite.model import GPT
 from gpt2lite.tokenizer import get_tokenizer
 
 ROOT = Path(__file__).parents[1]
+WORDS = ["·to", "·be", "·or", "·not", "·to", "·be"]
+
+
+def mixed(T):
+    """Return attention weights (T, T): each token reads itself and its past alike."""
+    return torch.ones(T, T).tril().softmax(-1).tril()
+
+
 DRAWINGS = {
     **{f"gpt2 {size}": lambda size=size: figures.gpt2(SIZES[size]) for size in SIZES},
     **{f"map {name}": lambda name=name: figures.course_map(name) for name in figures.STATIONS},
@@ -31,6 +39,13 @@ DRAWINGS = {
     "heads xl": lambda: figures.heads_split(SIZES["gpt2-xl"]),
     "cache": figures.kv_cache,
     "tokens": lambda: figures.token_strip("Hello World ! I'm LLM", "naïve"),
+    "targets": figures.targets,
+    "targets long": lambda: figures.targets("architecture is destiny: 東 is three"),
+    "embeddings": lambda: figures.embeddings(dict.fromkeys("abc", torch.randn(6, 20)), WORDS),
+    "one map": lambda: figures.attention_maps({"a head": mixed(6)}, WORDS),
+    "two maps": lambda: figures.attention_maps({"divided": mixed(6), "not": mixed(6)}, WORDS),
+    "three maps": lambda: figures.attention_maps(dict.fromkeys("abc", mixed(12)), 2 * WORDS),
+    "bits": lambda: figures.bits({"with GELU": [0.5] * 9 + [0.0], "without": [0.5, 0.16] * 5}),
 }
 
 
@@ -113,6 +128,25 @@ def test_numbers_are_those_of_the_model_and_the_tokenizer():
     assert {"15496", "2159", "5145", "314", "1101", "27140", "44"} <= drawn
 
 
+def test_all_panels_share_one_colour_scale():
+    low, high = torch.randn(6, 20), 5 * torch.randn(6, 20)
+    maps = figures.embeddings({"low": low, "high": high}, WORDS).axes[:2]
+    top = high[:, :16].abs().max().item()
+    assert [ax.images[0].get_clim() for ax in maps] == [pytest.approx((-top, top))] * 2
+    maps = figures.attention_maps({"a": mixed(6), "b": torch.eye(6)}, WORDS).axes
+    assert [ax.images[0].get_clim() for ax in maps] == [(0, 1)] * 2
+
+
+def test_alt_texts_say_what_the_tensors_hold():
+    twins, apart = torch.randn(1, 20).expand(6, 20), torch.randn(6, 20)
+    fig = figures.embeddings({"twins": twins, "apart": apart}, WORDS)
+    assert "the same in twins; in the others" in fig.alt
+    fig = figures.attention_maps({"sure": torch.eye(6), "even": mixed(6)}, WORDS)
+    assert "sure: the largest weight of a row is 1.00" in fig.alt
+    assert "with to 0.000" in figures.bits({"with": [1.0, 0.0], "without": [1.0, 0.2]}).alt
+    assert "·I → 'm" in figures.targets().alt and "7 tokens" in figures.targets().alt
+
+
 def test_course_map_knows_every_notebook():
     names = list(figures.STATIONS)
     for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"):
@@ -143,6 +177,10 @@ def test_show_gives_a_picture_with_its_alt_text(monkeypatch):
     plotting.show(fig, alt='from "3" to 1')
     assert shown[0]["text/html"].startswith(
         '<img alt="from &quot;3&quot; to 1" style="width:700px;'
+    )
+    plotting.show(fig, alt="a fall", folded="Open: how it falls")
+    assert shown[1]["text/html"].startswith(
+        "<details><summary>Open: how it falls</summary><img alt"
     )
     assert shown[0]["text/plain"] == 'from "3" to 1'
     assert len(shown[0]["text/html"]) < 40_000  # a notebook of ten pictures stays under 500 KB

@@ -19,7 +19,7 @@ import pytest
 from test_project import PACKAGE, PROJECT, modules
 
 ROOT = Path(__file__).parent.parent
-PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PATHS = sorted((ROOT / "notebooks").rglob("*.ipynb"))
 ADDRESS = PROJECT["project"]["urls"]["Repository"].removeprefix("https://github.com/")
 SETUP = f"""\
 # Setup: finds the course's package, or installs it (Colab, Kaggle); never touches torch.
@@ -50,10 +50,16 @@ def ci(name: str) -> ModuleType:
     return module
 
 
+def place(path: Path) -> Path:
+    """Return where a notebook lies in notebooks/."""
+    return path.relative_to(ROOT / "notebooks")
+
+
 def test_there_are_notebooks():
     assert PATHS, "no notebook in notebooks/"
     for path in PATHS:
         assert re.fullmatch(r"\d\d_[a-z_]+\.ipynb", path.name), f"{path.name} is not NN_name.ipynb"
+        assert place(path).parent.as_posix() in (".", "deep"), f"{path} lies where nothing runs it"
 
 
 @pytest.fixture(params=PATHS, ids=lambda path: path.stem)
@@ -145,14 +151,16 @@ def test_pictures_have_alt_text(notebook):
 def test_opens_from_its_badges(notebook, path):
     first = notebook.cells[0].source
     for target in ("colab.research.google.com/github", "github.com"):
-        link = f"(https://{target}/{ADDRESS}/blob/main/notebooks/{path.name})"
+        link = f"(https://{target}/{ADDRESS}/blob/main/notebooks/{place(path).as_posix()})"
         assert link in first, f"the first cell does not link {link}"
     starts = [c.source for c in code_cells(notebook) if "setup.start(" in c.source]
     assert len(starts) == 1 and starts[0] == code_cells(notebook)[0].source, (
         "set-up comes first, once"
     )
     name = f'"{path.stem}"'
-    assert re.fullmatch(re.escape(SETUP + name) + r'(, needs=\[[\w", ]+\])?\)', starts[0]), (
+    up = "../" * len(place(path).parts)
+    expected = SETUP.replace('glob("../gpt2lite', f'glob("{up}gpt2lite') + name
+    assert re.fullmatch(re.escape(expected) + r'(, needs=\[[\w", ]+\])?\)', starts[0]), (
         "the set-up cell is not the course's"
     )
 
@@ -167,6 +175,8 @@ def test_headings_skip_no_level(notebook):
 
 
 def test_has_its_row_in_the_readme(notebook, path):
+    if path.parent.name == "deep":
+        pytest.skip("its row is the link in the notebook that it deepens")
     title = re.search(r"^# \d+ · (.+)$", notebook.cells[0].source, re.M)[1]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     row = rf"^\| \[{path.name[:2]} · {re.escape(title)}\]\(notebooks/{path.name}\) \|.*$"
@@ -184,7 +194,12 @@ def test_leads_to_its_neighbours(notebook, path):
     pages = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
     for link in re.findall(r"\]\(([\w./-]+\.ipynb)\)", pages):
         assert (path.parent / link).is_file(), f"a link leads to {link}, which is not there"
-    badge = f"github.com/{ADDRESS}/blob/main/notebooks/{path.name})"
+    if path.parent.name == "deep":
+        main = next(path.parent.parent.glob(f"{path.name[:2]}_*.ipynb"))
+        assert f"](deep/{path.name})" in main.read_text(encoding="utf-8"), (
+            f"{main.name} has no link to it"
+        )
+    badge = f"github.com/{ADDRESS}/blob/main/notebooks/{place(path).as_posix()})"
     others = re.findall(rf"\(https://(github\.com/{ADDRESS}/blob/[^)]*\.ipynb\))", pages)
     assert set(others) <= {badge}, "a link to GitHub where the file lies beside: write it relative"
 

@@ -24,17 +24,22 @@ from gpt2lite.course.figures.drawings import (
     gpt2,
     heads_split,
     kv_cache,
+    targets,
     token_strip,
 )
+from gpt2lite.course.figures.tensors import attention_maps, bits, embeddings
 
 __all__ = [
     "AXES",
     "LOOKS",
     "STATIONS",
+    "attention_maps",
+    "bits",
     "causal_mask",
     "compare_runs",
     "conv1d_transpose",
     "course_map",
+    "embeddings",
     "float_layouts",
     "forward_pass",
     "gpt2",
@@ -44,6 +49,7 @@ __all__ = [
     "next_tokens",
     "sizes",
     "step_curve",
+    "targets",
     "token_strip",
     "wrong_models",
 ]

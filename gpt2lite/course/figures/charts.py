@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 
 from gpt2lite.accounting import T4_BYTES, count_parameters, training_bytes
 from gpt2lite.config import SIZES
+from gpt2lite.course.names import token_name
 from gpt2lite.course.records import ORIGINAL, recorded
 from gpt2lite.plotting import COLORS, along, figure, loss_curve, reference_line, smooth
 from gpt2lite.sampling import probabilities
@@ -186,7 +187,7 @@ def likeliest(logits, tokenizer, temperature=1.0, top_k=None, top_p=None, n=12):
     for i in logits.topk(n).indices.tolist():
         keep = bool(after[i] > 0)
         chance = (after if keep else before)[i].item()
-        rows.append((_visible(tokenizer.decode_single_token_bytes(i)), chance, keep))
+        rows.append((token_name(tokenizer.decode_single_token_bytes(i)), chance, keep))
     return rows, int((after > 0).sum())
 
 
@@ -214,14 +215,6 @@ def next_tokens(logits, tokenizer, choices: dict[str, dict], n=10):
         ax.set_xlim(0, 1.05 * longest)
     fig.alt = f"Bars: the {n} likeliest next tokens, cut ones grey. " + " ".join(told)
     return fig
-
-
-def _visible(token: bytes) -> str:
-    """Return a token as text that any font shows: a space is "·", what isn't Latin is escaped."""
-    text = token.decode("utf-8", "backslashreplace").replace(" ", "·")
-    plain = (c.isprintable() and c < "\u0250" for c in text)
-    escaped = (c.encode("unicode_escape").decode() for c in text)
-    return "".join(c if fine else e for c, fine, e in zip(text, plain, escaped, strict=True))
 
 
 def compare_runs(runs, half_life=20, axis="tokens", log_x=False, log_y=False, looks=LOOKS):

@@ -5,6 +5,8 @@ equal scores, and says so. Coordinates are inches from the top left corner of th
 because each drawing is one function, read beside its picture and alone.
 """
 
+from itertools import pairwise
+
 import torch
 
 from gpt2lite.config import SIZES
@@ -24,6 +26,7 @@ from gpt2lite.course.canvas import (
     Canvas,
 )
 from gpt2lite.course.floats import FORMATS, keep
+from gpt2lite.course.names import token_names
 from gpt2lite.model import GPT
 from gpt2lite.plotting import INCHES, heatmap
 from gpt2lite.tokenizer import get_tokenizer
@@ -406,6 +409,31 @@ def token_strip(*texts):
             names.append(f"{name} {i}")
         rows.append(f"{len(ids)} tokens: {', '.join(names)}")
     canvas.fig.alt = f"{len(texts)} texts cut into tokens, each with its id. {'; '.join(rows)}."
+    return canvas.fig
+
+
+def targets(text=SENTENCE):
+    """Draw what the model learns: at each position, the token after it. 7 x 1.7 inches."""
+    names = token_names(get_tokenizer().encode_ordinary(text))
+    T = len(names)
+    pairs = ", ".join(f"{a} → {b}" for a, b in pairwise(names))
+    alt = (
+        f"The {T} tokens of {text!r} in two rows. Above, the inputs: all but the last. Below, the "
+        f"targets: all but the first, so that under each input stands the token after it: {pairs}."
+    )
+    canvas = Canvas(7, 1.7, alt)
+    canvas.title(0.1, 0.2, f"{T} tokens make {T - 1} inputs and {T - 1} targets")
+    step = 5.9 / (T - 1)
+    for t, (name, after) in enumerate(pairwise(names)):
+        x = 1.0 + step * (t + 0.5)
+        canvas.text(x, 0.5, str(t), "c", GREY)
+        canvas.box(x, 0.75, step - 0.12, 0.28, name)
+        canvas.line((x, 0.91), (x, 1.19))
+        canvas.box(x, 1.35, step - 0.12, 0.28, after, TOKEN)
+        if t:  # the same token, one position earlier
+            canvas.line((x - 0.12, 0.91), (x - step + 0.12, 1.19), color=FAINT, dash=(0, (3, 2)))
+    for y, name in ((0.5, "position t"), (0.75, "input"), (1.35, "target")):
+        canvas.text(0.85, y, name, "r", GREY if y == 0.5 else INK)
     return canvas.fig
 
 

@@ -4,6 +4,7 @@ Knows nothing about any one notebook. A widget is not stored with its notebook, 
 beside each.
 """
 
+from gpt2lite.course.widgets.attention import attention_explorer
 from gpt2lite.course.widgets.curves import curve_explorer
 from gpt2lite.course.widgets.floats import float_explorer
 from gpt2lite.course.widgets.initialization import initialization_explorer
@@ -11,6 +12,7 @@ from gpt2lite.course.widgets.sampling import sampling_playground
 from gpt2lite.course.widgets.sizes import sizes_explorer
 
 __all__ = [
+    "attention_explorer",
     "curve_explorer",
     "float_explorer",
     "initialization_explorer",

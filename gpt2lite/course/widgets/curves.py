@@ -1,13 +1,10 @@
 """Runs to choose, smooth and lay side by side, on axes that may be fair or not."""
 
-import base64
-import html
-
 import ipywidgets as widgets
 
 from gpt2lite.course.figures import AXES, LOOKS, compare_runs
 from gpt2lite.course.html import paper
-from gpt2lite.plotting import to_png
+from gpt2lite.plotting import to_html
 
 HEIGHT = 272  # pixels of the picture
 HALF_LIVES = (0, 1, 2, 5, 10, 20, 50, 100, 200)  # steps
@@ -49,9 +46,7 @@ def curve_explorer(runs: dict, chosen=None, half_life: int = 20, axis="tokens") 
         looks = [look for look, box in zip(LOOKS, boxes, strict=False) if box.value]  # each its own
         log_x, log_y = (box.value for box in logs)
         fig = compare_runs(shown, smoothing.value, across.value, log_x, log_y, looks)
-        data, alt = base64.b64encode(to_png(fig)).decode(), html.escape(fig.alt)
-        style = "width:680px;max-width:100%;height:auto"
-        page.value = paper(f'<img alt="{alt}" style="{style}" src="data:image/png;base64,{data}">')
+        page.value = paper(to_html(fig))
 
     for dial in (*boxes, smoothing, across, *logs):
         dial.observe(draw, "value")

@@ -1,0 +1,99 @@
+"""Pictures of tensors that a notebook has just computed: embeddings, attention weights, losses.
+
+Knows nothing about models. A picture's title states what any values would show; the numbers in it
+and in its alt text come from the tensors.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from gpt2lite.plotting import COLORS, figure, heatmap, label_line
+
+CHANNELS = 16  # as many as a picture shows of C
+NUMBERED = 8  # a map of up to so many tokens has its weights written into the cells
+
+
+def embeddings(panels: dict, names: list[str]):
+    """Draw matrices (T, C) side by side on one colour scale, named by `panels`. 7 x 2.8 inches.
+
+    `names` are the T tokens; the first channels are shown.
+    """
+    fig, axes = figure("wide", ncols=len(panels))
+    shown = {title: part.detach()[:, :CHANNELS] for title, part in panels.items()}
+    top = max(part.abs().max().item() for part in shown.values())
+    for ax, (title, part) in zip(axes, shown.items(), strict=True):
+        rows = names if ax is axes[0] else [""] * len(names)
+        image = heatmap(ax, part, "diverging", rows=rows)
+        image.set_clim(-top, top)
+        ax.set(title=title, xlabel=f"channel (first {part.size(1)})", aspect="auto")
+        ax.set_xticks(range(0, part.size(1), 5))
+    bar = fig.colorbar(image, ax=axes, label="value")
+    bar.set_ticks([-top, 0, top], labels=[f"{-top:.2g}", "0", f"{top:.2g}"])
+    twins = [
+        title
+        for title, part in shown.items()
+        if any(torch.equal(a, b) for i, a in enumerate(part) for b in part[:i])
+    ]
+    fig.alt = (
+        f"Maps of {len(names)} tokens by {CHANNELS} channels on one colour scale: "
+        f"{', '.join(panels)}. Rows of the same token look the same in {', '.join(twins) or 'none'}"
+        "; in the others all rows differ."
+    )
+    return fig
+
+
+def attention_maps(maps: dict, names: list[str]):
+    """Draw attention weights (T, T), row t reads column s, on one colour scale. 7 inches wide.
+
+    `maps` names each; below it stands the largest weight of a row, on average over t > 0.
+    """
+    T = len(names)
+    fig, axes = figure("wide", ncols=len(maps))
+    said = []
+    for ax, (title, weights) in zip(np.atleast_1d(axes), maps.items(), strict=True):
+        weights = weights.detach().cpu()
+        rows = names if ax is np.atleast_1d(axes)[0] else []
+        heatmap(ax, weights, rows=rows, columns=names).set_clim(0, 1)
+        ax.tick_params(labelsize=8)
+        peak = weights[1:].amax(-1).mean().item() if T > 1 else 1.0
+        ax.set_xlabel(f"{title}\nlargest weight of a row {peak:.2f}", fontsize=9)
+        if T <= NUMBERED:
+            for t, s in zip(*np.tril_indices(T), strict=True):  # t reads s <= t
+                color = "white" if weights[t, s] > 0.5 else "black"
+                at = {"ha": "center", "va": "center", "size": 8, "color": color}
+                ax.text(s, t, f"{weights[t, s]:.2f}", **at)
+        said.append(f"{title}: the largest weight of a row is {peak:.2f} on average")
+    fig.alt = (
+        f"Lower triangles of attention weights over {T} tokens, {' '.join(names)}; the future is "
+        f"white. {'. '.join(said)}."
+    )
+    return fig
+
+
+def bits(curves: dict):
+    """Draw GELU beside ReLU, and the losses of tiny MLPs that learn XOR and AND. 7 x 2.8 inches.
+
+    `curves` maps two names, "with" and "without" the activation, to a loss a step.
+    """
+    fig, (left, right) = figure("wide", ncols=2)
+    z = torch.linspace(-4, 4, 401)
+    left.plot(z, F.gelu(z, approximate="tanh"), color=COLORS["ours"])
+    left.plot(z, F.relu(z), color=COLORS["baseline"], linestyle=":")
+    label_line(left, -3.8, 1.5, "GELU: line", COLORS["ours"])
+    label_line(left, -3.8, 2.0, "ReLU: dots", COLORS["baseline"])
+    left.set(title="GELU is a smooth ReLU", xlabel="z", xlim=(-4, 2.5), ylim=(-0.5, 2.5))
+    for (name, losses), color, line in zip(
+        curves.items(), ("ours", "validation"), ("-", "--"), strict=True
+    ):
+        right.plot(losses, color=COLORS[color], linestyle=line)
+        label_line(right, len(losses), losses[-1], f"{name}: {losses[-1]:.2f}", COLORS[color])
+    steps = len(losses)
+    right.set(title="A linear map can't learn XOR", xlabel="step", ylabel="mean squared error")
+    right.set(xlim=(0, 1.65 * steps), xticks=(0, steps // 2, steps), ylim=(-0.02, 0.6))
+    ends = ", ".join(f"{name} to {losses[-1]:.3f}" for name, losses in curves.items())
+    fig.alt = (
+        "Left, GELU and ReLU: GELU is smooth and dips below 0 near z = -0.75. Right, the loss of "
+        f"two tiny MLPs over {steps} steps: {ends}."
+    )
+    return fig
