@@ -6,16 +6,22 @@ the next markdown cell shows the course's own version in a <details> block.
 
 import ast
 import inspect
+import math
 import re
 import textwrap
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from test_notebooks import without_docstrings
+from torch import nn
 
 from gpt2lite.course.exercises import PARTS
 from gpt2lite.course.judge import judge
+from gpt2lite.sampling import probabilities
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").rglob("*.ipynb"))
 MISTAKES = [
@@ -116,3 +122,68 @@ def test_the_notebook_shows_the_solution(path, cell, name, after):
     assert without_docstrings(shown) == without_docstrings(whole), (
         f"{name}: the version in {path.name} is not PARTS' solution"
     )
+
+
+def by_einsum(q, k, v):
+    T, D = q.shape[-2:]
+    scores = torch.einsum("...td,...sd->...ts", q, k) / math.sqrt(D)
+    return (scores + torch.full((T, T), -torch.inf).triu(1)).softmax(-1) @ v
+
+
+def by_permuting(logits, idx):
+    return F.cross_entropy(logits[:, :-1].permute(0, 2, 1), idx[:, 1:])
+
+
+def by_hand(self, x):
+    z = self.c_fc(x)
+    return self.c_proj(z / 2 * (1 + torch.tanh((2 / math.pi) ** 0.5 * (z + 0.044715 * z**3))))
+
+
+def by_unflattening(self, x):
+    q, k, v = self.c_attn(x).unflatten(-1, (3, self.n_head, -1)).permute(2, 0, 3, 1, 4)
+    return self.c_proj(self.attend(q, k, v).transpose(1, 2).flatten(2))
+
+
+def in_one_line(self, x):
+    return (x := x + self.attn(self.ln_1(x))) + self.mlp(self.ln_2(x))
+
+
+def by_module(self, idx):
+    x = self.wte(idx) + self.wpe(torch.arange(idx.size(1)))
+    return self.ln_f(nn.Sequential(*self.h)(x)) @ self.wte.weight.T
+
+
+def row_by_row(model, idx, n, top_p):
+    for _ in range(n):
+        p = probabilities(model(idx[:, -model.config.block_size :])[:, -1], top_p=top_p)
+        idx = torch.cat([idx, torch.stack([torch.multinomial(row, 1) for row in p])], 1)
+    return idx
+
+
+RIGHT = {
+    "01_embed": lambda idx, wte, wpe: F.embedding(idx, wte) + wpe[torch.arange(idx.size(1))],
+    "01_attend": by_einsum,
+    "01_heads": by_unflattening,
+    "01_mlp": by_hand,
+    "01_block": in_one_line,
+    "01_gpt": by_module,
+    "01_loss": by_permuting,
+    "01_parameters": lambda config: np.int64(PARTS["01_parameters"].solution(config)),
+    "01_draw": row_by_row,
+    "01_looks_back": lambda w: np.array(PARTS["01_looks_back"].solution(w)),
+    "01_best_pair": lambda words: list(PARTS["01_best_pair"].solution(words)),
+    "01_merge": lambda word, rank: tuple(PARTS["01_merge"].solution(word, rank)),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_another_right_answer_is_right(name):
+    verdict = judge(answer_of(name, RIGHT[name]), PARTS[name])
+    assert verdict.mark == "✓", verdict.sentence
+
+
+def test_attention_by_pytorchs_own_function_is_refused():
+    def fused(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+    assert "is this very function" in judge(fused, PARTS["01_attend"]).sentence

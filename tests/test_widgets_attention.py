@@ -4,12 +4,15 @@ import re
 
 from helpers import tiny_gpt
 
+from gpt2lite.course.attention import attention_weights
 from gpt2lite.course.widgets import attention_explorer
+from gpt2lite.tokenizer import get_tokenizer
+
+MODEL = tiny_gpt(vocab_size=50257, n_layer=3, block_size=12)
 
 
 def explorer(text="To be, or not"):
-    model = tiny_gpt(vocab_size=50257, n_layer=3, block_size=12)
-    sentence, row, page = attention_explorer(model, text, layer=2, head=1).children
+    sentence, row, page = attention_explorer(MODEL, text, layer=2, head=1).children
     layer, head = row.children
     return sentence, layer, head, page
 
@@ -27,7 +30,10 @@ def test_each_dial_draws_another_head():
         dial.value = value
         pages.append(page.value)
     assert len(set(pages)) == len(pages), "a dial changes nothing"
-    assert "layer 0, head 0" in alt(page) and "What ·news ?" in alt(page)
+    ids = get_tokenizer().encode_ordinary("What news?")
+    peak = attention_weights(MODEL, ids)[0, 0, 1:].amax(-1).mean().item()
+    assert f"layer 0, head 0: the largest weight of a row is {peak:.2f}" in alt(page)
+    assert "What ·news ?" in alt(page)
 
 
 def test_no_sentence_is_too_short_or_too_long():

@@ -10,7 +10,8 @@ from gpt2lite.course.exercises import Part
 def best_pair(words):
     counts = {}
     for parts, n in words.items():
-        for pair in pairwise(parts):
+        for i in range(len(parts) - 1):
+            pair = parts[i], parts[i + 1]
             counts[pair] = counts.get(pair, 0) + n
     return max(counts, key=counts.get)
 
@@ -85,7 +86,7 @@ _BEST_PAIR = Part(
 def merge(word, rank):
     parts = [bytes([byte]) for byte in word]
     while len(parts) > 1:
-        pairs = list(pairwise(parts))
+        pairs = [(parts[i], parts[i + 1]) for i in range(len(parts) - 1)]
         i = min(range(len(pairs)), key=lambda i: rank.get(pairs[i], len(rank)))
         if pairs[i] not in rank:
             break
