@@ -13,11 +13,11 @@ def pretend(monkeypatch, cuda=None, mps=False, cpu=None):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda is not None)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setattr(torch, "__version__", TorchVersion("2.13.0"))
+    # What torch says on a T4, where bf16 is emulated and slow; it must not be asked at all.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *a, **k: True)
     if cuda:
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: cuda[0])
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: cuda[1])
-        # What torch says on a T4, where bf16 is emulated and slow.
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *a, **k: True)
 
 
 @pytest.mark.parametrize(
