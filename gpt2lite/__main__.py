@@ -3,25 +3,19 @@
 Knows how to ask and how to answer in a terminal; the work is done by the modules below.
 """
 
-import importlib.metadata
-import math
 import os
-import platform
 import shlex
-import shutil
 import sys
-import threading
-import urllib.request
-from contextlib import suppress
 from dataclasses import replace
-from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Literal
 
-from gpt2lite.assets import AssetError, cache_dir
+from gpt2lite import doctor as examination
+from gpt2lite.assets import AssetError
 from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
-from gpt2lite.corpora import CORPORA, corpus_path, fetch_corpus
+from gpt2lite.corpora import CORPORA, fetch_corpus
+from gpt2lite.log import LogError
 from gpt2lite.training import TrainingError
 
 try:
@@ -29,9 +23,7 @@ try:
 except ImportError:
     sys.exit("gpt2lite: the command line needs tyro: run `pip install tyro`")
 
-OK, LATER, BROKEN = "✓", "○", "✗"
 PROMPT = "Hello World ! I'm LLM"
-REFERENCE_PATH = "openai-community/gpt2/resolve/main/config.json"
 
 
 def _hint(default: str, **options):
@@ -41,12 +33,10 @@ def _hint(default: str, **options):
 
 def doctor() -> int:
     """Show what is here (✓), what can wait (○) and what must be mended first (✗)."""
-    checks = (_python, _packages, _device, _tokenizer, _corpora, _hub, _disk)
     broken = False
-    for check in checks:
-        for mark, name, finding in check():
-            print(f"{mark} {name:<16} {finding}", flush=True)
-            broken |= mark == BROKEN
+    for mark, name, finding in examination.findings():
+        print(f"{mark} {name:<16} {finding}", flush=True)
+        broken |= mark == examination.BROKEN
     return int(broken)
 
 
@@ -76,6 +66,10 @@ def sample(
     """
     if num_samples < 1:
         raise ValueError(f"--num-samples must be at least 1, not {num_samples}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"--seed must be a whole number from 0 to 2**63 - 1, not {seed}")
+    if not prompt:
+        raise ValueError("--prompt is empty: give a text, or <|endoftext|> to start from nothing")
     import torch
 
     from gpt2lite import GPT, precision, sampling
@@ -144,63 +138,40 @@ def train(
     """
     import torch
 
-    from gpt2lite import GPT, SIZES, checkpoint, cpu, data, evaluation, precision, training
+    from gpt2lite import GPT, SIZES, cpu, data, precision, run
     from gpt2lite.corpora import load_text
     from gpt2lite.model import init_default
-    from gpt2lite.tokenizer import save_tokenizer
 
-    if save_every < 1:
-        raise ValueError(f"--save-every must be at least 1, not {save_every}")
     if model not in SIZES:
         raise ValueError(f"{model} is none of the sizes: {', '.join(SIZES)}")
-    if not 0 <= val_fraction < 1:
-        raise ValueError(f"--val-fraction is a share of the text, such as 0.1, not {val_fraction}")
-    cpu.keep_process_memory()
     chosen = precision.pick()
     if dtype != "auto":
         kind = getattr(torch, dtype)
         chosen = replace(chosen, dtype=kind, scaler=kind == torch.float16, reason="as asked")
+    cpu.keep_process_memory()  # each step then reuses what the one before has freed
     torch.manual_seed(config.seed)
     gpt = GPT(replace(SIZES[model], dropout=dropout))
     if init != "gpt2":
         init_default(gpt, wte=init)
-    gpt.to(chosen.device)
-    shape = config.batch_size, config.seq_len
-    tokens, unseen = data.split(data.encode(load_text(text)), val_fraction)
-    batches = data.Batches(tokens, *shape, order, config.seed, device=chosen.device)
-    run = training.Trainer(gpt, batches, config, chosen, compile)
-    if compile:
-        print(run.compiled)
-    best, offset = math.inf, None
-    reads = {"text": text, "order": order, "val_fraction": val_fraction}
-    if save and checkpoint.found(save):
-        state = checkpoint.load(save)
-        if state["reads"] != reads:
-            raise TrainingError(f"the run in {save} reads {state['reads']}, not {reads}")
-        run.load_state_dict(state)
-        best, offset = state["best"], state["log"]
-    command = "python -m gpt2lite " + shlex.join(sys.argv[1:])
-    head = training.header(run, text, command)
-    lines = training.Log(log_file, head, offset) if log_file else None
-    board = training.TensorBoard(tensorboard) if tensorboard else None
-    for record in training.progress(run):
-        pause = run.done % save_every == 0 or run.done == config.steps
-        if pause and val_fraction:
-            record["validation"] = evaluation.validation_loss(gpt, unseen, *shape)
-        for sink in filter(None, (lines, board)):
-            sink.write(record)
-        if pause and save:
-            found_better = record.get("validation", math.inf) < best
-            best = min(best, record.get("validation", math.inf))
-            here = {"best": best, "log": lines.offset if lines else None, "reads": reads}
-            state = run.state_dict() | here
-            checkpoint.save(save, run.done, state, best=found_better)
-    if export:
-        if save and (kept := checkpoint.found(save, best=True)):
-            gpt.load_state_dict(checkpoint.load(kept[-1])["model"])
-        gpt.to(torch.bfloat16).save_pretrained(export)
-        save_tokenizer(export)
-    print(f"done: {run.done} steps")
+    steps = run.train(
+        gpt.to(chosen.device),
+        data.encode(load_text(text)),
+        config,
+        chosen,
+        compile=compile,
+        order=order,
+        val_fraction=val_fraction,
+        name=text,
+        command="python -m gpt2lite " + shlex.join(sys.argv[1:]),
+        log_file=log_file,
+        tensorboard=tensorboard,
+        save=save,
+        save_every=save_every,
+        export=export,
+    )
+    for _ in steps:
+        pass
+    print(f"done: {config.steps} steps")
 
 
 def fetch(
@@ -224,119 +195,24 @@ def main(args: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # an old terminal may not know ✓
     try:
-        return (
-            tyro.extras.subcommand_cli_from_dict(
-                {"doctor": doctor, "sample": sample, "train": train, "fetch": fetch},
-                prog="python -m gpt2lite",
-                description="GPT-2 from scratch: check this machine, sample, train, fetch texts.",
-                args=args,
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )
-            or 0
+        status = tyro.extras.subcommand_cli_from_dict(
+            {"doctor": doctor, "sample": sample, "train": train, "fetch": fetch},
+            prog="python -m gpt2lite",
+            description="GPT-2 from scratch: check this machine, sample, train, fetch texts.",
+            args=args,
+            config=(tyro.conf.FlagCreatePairsOff,),
         )
-    except (AssetError, ResumeError, TrainingError, ValueError, OSError) as error:
+        sys.stdout.flush()
+        return status or 0
+    except BrokenPipeError:  # such as `| head`, which has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush
+        return 141
+    except (AssetError, LogError, ResumeError, TrainingError, ValueError, OSError) as error:
         print(f"gpt2lite: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
-
-
-def _python():
-    version = platform.python_version()
-    yield OK, "python", f"{version}, {platform.system()} {platform.machine()}"
-
-
-def _packages():
-    """Compare what is installed with what gpt2lite declares, and look for the extras it names."""
-    from packaging.requirements import Requirement
-
-    try:
-        declared = [Requirement(line) for line in importlib.metadata.requires("gpt2lite") or []]
-    except importlib.metadata.PackageNotFoundError:
-        yield BROKEN, "gpt2lite", "not installed here: run `pip install -e .` in the repository"
-        return
-    for requirement in declared:
-        extra = requirement.marker is not None and "extra" in str(requirement.marker)
-        if extra and requirement.name not in ("transformers", "jupyterlab"):
-            continue
-        mark = LATER if extra else BROKEN
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
-            yield mark, requirement.name, f"missing: run `pip install '{requirement}'`"
-            continue
-        if requirement.specifier.contains(version, prereleases=True):
-            yield OK, requirement.name, version
-        else:
-            wanted = f"{requirement.name}{requirement.specifier}"
-            yield mark, requirement.name, f"{version} is too old: run `pip install '{wanted}'`"
-
-
-def _device():
-    try:
-        import torch
-
-        from gpt2lite.precision import pick
-
-        choice = pick()
-        torch.ones(2, device=choice.device).sum().item()  # an old GPU may be found, but not served
-    except Exception as error:  # a broken driver or half an install: the reader must see which
-        yield BROKEN, "device", f"{type(error).__name__}: {error}; reinstall torch"
-    else:
-        dtype = str(choice.dtype).removeprefix("torch.")
-        yield OK, "device", f"{choice.device}, {dtype} ({choice.reason})"
-
-
-def _tokenizer():
-    try:
-        from gpt2lite.tokenizer import get_tokenizer
-
-        yield OK, "tokenizer", f"{get_tokenizer().n_vocab:,} tokens"
-    except (AssetError, ImportError) as error:
-        yield BROKEN, "tokenizer", str(error)
-
-
-def _corpora():
-    for name in CORPORA:
-        try:
-            if os.path.exists(corpus_path(name)):
-                yield OK, name, str(fetch_corpus(name))
-            else:
-                yield LATER, name, f"not here yet: `python -m gpt2lite fetch {name}`"
-        except AssetError as error:
-            yield BROKEN, name, str(error)
-
-
-def _hub():
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    answers = []
-
-    def ask():
-        with suppress(OSError, ValueError, HTTPException):
-            request = urllib.request.Request(f"{endpoint}/{REFERENCE_PATH}", method="HEAD")
-            with urllib.request.urlopen(request, timeout=2):
-                answers.append(True)
-
-    thread = threading.Thread(target=ask, daemon=True)  # a name lookup has no timeout of its own
-    thread.start()
-    thread.join(2)
-    if answers:
-        yield OK, "hub", f"{endpoint} answers"
-    else:
-        yield LATER, "hub", f"{endpoint} does not answer: OpenAI's weights only if cached"
-
-
-def _disk():
-    folder = cache_dir()
-    while not os.path.exists(folder) and folder != folder.parent:
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 1e9
-    finding = f"{free:.1f} GB free at {cache_dir()}"
-    if free < 1:
-        yield BROKEN, "disk", f"{finding}: GPT-2 alone needs 0.6; make room"
-    else:
-        yield OK, "disk", finding
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ configuration files of the released checkpoints. (The paper's parameter counts, 
 corrected by its authors to 124M to 1558M.)
 """
 
+import math
 from dataclasses import dataclass
 
 # Well above the largest models that were built in this form: GPT-3 has 96 layers and C = 12,288.
@@ -87,9 +88,17 @@ class TrainConfig:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"{name} must be a whole number of at least 1, not {value!r}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be above 0, such as 3e-4, not {self.lr}")
         if self.min_lr is not None and not 0 <= self.min_lr <= self.lr:
             raise ValueError(f"min_lr={self.min_lr} must lie between 0 and lr={self.lr}")
         if type(self.warmup_steps) is not int or not 0 <= self.warmup_steps <= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps} must lie in 0 to {self.steps}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), not {self.betas}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be at least 0, not {self.weight_decay}")
+        if type(self.seed) is not int or not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be a whole number from 0 to 2**63 - 1, not {self.seed!r}")
         if self.grad_clip is not None and not self.grad_clip > 0:
             raise ValueError(f"grad_clip must be above 0, not {self.grad_clip}; None clips nothing")

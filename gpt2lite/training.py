@@ -1,25 +1,25 @@
-"""One training step, the loop around it, and its log.
+"""One training step and the loop around it.
 
-Knows nothing about plots or notebooks: it yields a record per step, and the reader draws. Sources:
-Micikevicius et al. 2018, for the order of mixed precision: scale, backward, unscale, clip, step.
+Knows nothing about files, plots or notebooks: it yields a record per step. Sources: Micikevicius et
+al. 2018, for the order of mixed precision: scale, backward, unscale, clip, step. It is over 250
+lines because a step, what undoes half a step, and what is saved of a run are one subject.
 """
 
-import json
 import math
-import os
-import platform
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from gpt2lite import cpu
+from gpt2lite import accounting, cpu
+from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
 from gpt2lite.loss import cross_entropy
 from gpt2lite.optim import adamw, learning_rate
@@ -39,14 +39,15 @@ class OutOfMemory(TrainingError):
 def train(model, batches, config: TrainConfig, precision: Precision | None = None):
     """Train a model; yield a record per step (see Trainer.step), with a progress bar.
 
-    Interrupt it whenever you like: the loop ends, and the model keeps what it has learned. To save
-    a run and go on with it later, make the Trainer yourself.
+    Interrupt it whenever you like: the cell ends there, and the model keeps the whole steps so far.
+    For a run with validation, checkpoints and a log, use gpt2lite.run.
     """
     trainer = Trainer(model, batches, config, precision)
     try:
         yield from progress(trainer)
     except KeyboardInterrupt:
         print(f"interrupted after {trainer.done} of {config.steps} steps")
+        raise
 
 
 def progress(trainer: "Trainer", name: str | None = None) -> Iterator[dict]:
@@ -67,9 +68,10 @@ class Trainer:
     """A run: the model, its optimizer and scaler, the batches, and how many steps are done.
 
     Iterate over it for a record per step, until config.steps are done. Leaving the loop loses
-    nothing: iterate again to go on. A step that was interrupted is done again. With `compile`,
-    steps run the compiled model where that works; `compiled` says so. The model itself stays as it
-    is, to sample from and to evaluate.
+    nothing: iterate again to go on. Ctrl-C waits for the end of a batch or, after the last, of the
+    update and the loop's body; a step that it cuts is done again. With `compile`, steps run
+    the compiled model where that works; `compiled` says so. The model itself stays as it is, to
+    sample from and to evaluate.
     """
 
     def __init__(
@@ -80,6 +82,11 @@ class Trainer:
         precision: Precision | None = None,
         compile: bool = False,
     ):
+        if config.seq_len > model.config.block_size:
+            raise ValueError(
+                f"seq_len={config.seq_len} passes the model's context of {model.config.block_size}:"
+                " choose a smaller one"
+            )
         self.model, self.batches, self.config = model, batches, config
         self.precision = precision or pick(model.wte.weight.device)
         self.forward, self.compiled = model, "not compiled: nobody asked"
@@ -87,8 +94,13 @@ class Trainer:
         self.scaler = self._new_scaler()
         self.done = 0  # steps
         self.skipped = 0  # in a row, because a gradient was not finite
-        if self.precision.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.precision.device)  # forget earlier runs
+        self.ahead = None  # the next batch, fetched while a GPU works
+        self.start = None  # where batches and random numbers stood as an unfinished step began
+        device = self.precision.device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        self.peak = accounting.peak_flops(name, self.precision.dtype)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)  # forget earlier runs
         if compile:
             shape = config.batch_size, config.seq_len + 1
             rows = torch.zeros(shape, dtype=torch.long, device=model.wte.weight.device)
@@ -96,33 +108,47 @@ class Trainer:
             with cpu.onednn(), self._autocast():  # as in a step: settings are compiled in
                 self.forward, self.compiled = maybe_compile(model.train(), idx)
 
-    def _new_scaler(self):
-        return torch.amp.GradScaler(self.precision.device.type, enabled=self.precision.scaler)
-
     def __iter__(self) -> Iterator[dict]:
         while self.done < self.config.steps:
-            yield self.step()
+            with HeldInterrupt() as hold:
+                yield self._step(hold)
 
     def step(self) -> dict:
         """Make one optimizer step; return its record.
 
         step, loss (nats / token, before the step), lr, grad_norm (before clipping), scale (of the
-        loss, 1 without a scaler), skipped (in a row so far), ms, tokens_per_s, memory (peak bytes
-        on a GPU since the run began, else 0). Raises TrainingError if the loss is no number or a
-        GPU's memory is too small.
+        loss, 1 without a scaler), skipped (in a row so far), ms, tokens_per_s, mfu (where the
+        device's peak is known), memory (peak bytes on a GPU since the run began, else 0). Raises
+        TrainingError if the loss is no number or a GPU's memory is too small.
         """
-        start = time.perf_counter()
-        before = self.batches.state_dict(), self._random()
-        c, lr = self.config, learning_rate(self.done, self.config)
+        with HeldInterrupt() as hold:
+            return self._step(hold)
+
+    def _step(self, hold: "HeldInterrupt") -> dict:
+        began, c = time.perf_counter(), self.config
+        self._begin()
+        lr = learning_rate(self.done, c)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.model.train()  # at each step: a validation in between may have left it off
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            loss = self._gradients()
+            loss = 0.0  # the gradients of grad_accum_steps batches add up to the mean's
+            for _ in range(c.grad_accum_steps):
+                hold.raise_if_pressed()
+                x, y = self._next_batch()
+                with self._sooner():
+                    with self._autocast():
+                        logits = self.forward(x)  # (B, T, V)
+                    share = cross_entropy(logits.flatten(0, 1), y.flatten()) / c.grad_accum_steps
+                    self.scaler.scale(share).backward()
+                loss = loss + share.detach()
+            self._fetch_ahead()
             self.scaler.unscale_(self.optimizer)  # the norm is meant in the gradients' own units
-            scale, norm = self.scaler.get_scale(), self._clip().item()
-            self._count_skipped(loss, norm, scale)
+            numbers = torch.stack([loss, self._clip(), self.scaler.scale(torch.ones_like(loss))])
+            loss, norm, scale = numbers.tolist()  # the step's one wait for a GPU
+            skipped = self._count_skipped(loss, norm, scale)
+            hold.firmly = True  # half an update would be worse than a moment's patience
             self.scaler.step(self.optimizer)  # leaves the weights alone if the norm isn't finite
             self.scaler.update()
         except torch.OutOfMemoryError as error:
@@ -131,49 +157,38 @@ class Trainer:
                 f"out of memory at batch_size={c.batch_size}, seq_len={c.seq_len}: halve "
                 "batch_size and double grad_accum_steps, which gives the same gradient"
             ) from error
-        except KeyboardInterrupt:  # the step didn't happen: its batches are read again
-            self.batches.load_state_dict(before[0])
-            self._set_random(before[1])
-            scale_so_far = self.scaler.state_dict()
-            self.scaler = self._new_scaler()  # the old one remembers that it has unscaled
-            self.scaler.load_state_dict(scale_so_far)
-            raise
-        self.done += 1
-        seconds = time.perf_counter() - start
-        return {
+        self.done, self.skipped, self.start = self.done + 1, skipped, None
+        seconds = time.perf_counter() - began
+        speed = c.batch_size * c.seq_len * c.grad_accum_steps / seconds
+        record = {
             "step": self.done - 1,
             "loss": loss,
             "lr": lr,
             "grad_norm": norm,
             "scale": scale,
-            "skipped": self.skipped,
+            "skipped": skipped,
             "ms": 1e3 * seconds,
-            "tokens_per_s": c.batch_size * c.seq_len * c.grad_accum_steps / seconds,
+            "tokens_per_s": speed,
             "memory": self._memory(),
         }
+        if self.peak:
+            record["mfu"] = accounting.mfu(self.model.config, c.seq_len, speed, self.peak)
+        hold.firmly = False
+        return record
+
+    def _autocast(self):
+        p = self.precision
+        return torch.autocast(p.device.type, p.dtype, enabled=p.dtype != torch.float32)
 
     @contextmanager
     def _sooner(self):
-        """Compute as fast as this device can; the results stay the same up to rounding."""
-        if self.precision.device.type != "cpu":
+        """Compute as fast as a CPU can; the results stay the same up to rounding."""
+        with ExitStack() as contexts:
+            if self.precision.device.type == "cpu":
+                contexts.enter_context(cpu.onednn())
+                contexts.enter_context(cpu.short_attention(self.config.seq_len))
+                contexts.enter_context(cpu.row_gradients(self.forward))
             yield
-            return
-        attention = cpu.short_attention(self.config.seq_len)
-        with cpu.onednn(), attention, cpu.row_gradients(self.forward):
-            yield
-
-    def _gradients(self) -> float:
-        """Add up the gradients of `grad_accum_steps` batches; return the mean loss."""
-        n, total = self.config.grad_accum_steps, 0.0
-        for _ in range(n):
-            x, y = next(self.batches)
-            with self._sooner():
-                with self._autocast():
-                    logits = self.forward(x)  # (B, T, V)
-                loss = cross_entropy(logits.flatten(0, 1), y.flatten()) / n
-                self.scaler.scale(loss).backward()
-            total += loss.detach()
-        return total.item()
 
     def _clip(self) -> torch.Tensor:
         """Limit the gradient's norm if the settings ask for it; return what it was before."""
@@ -182,42 +197,75 @@ class Trainer:
         grads = (p.grad for p in self.model.parameters() if p.grad is not None)
         return torch.stack([grad.norm() for grad in grads]).norm()
 
-    def _autocast(self):
-        p = self.precision
-        return torch.autocast(p.device.type, p.dtype, enabled=p.dtype != torch.float32)
-
-    def _count_skipped(self, loss, norm, scale):
-        if math.isfinite(norm):
-            self.skipped = 0
-            return
+    def _count_skipped(self, loss, norm, scale) -> int:
+        """Return how many steps in a row will have been skipped, this one included."""
+        if math.isfinite(loss) and math.isfinite(norm):
+            return 0
         if not self.precision.scaler:
             raise TrainingError(
                 f"step {self.done}: the gradient's norm is {norm}, the loss {loss}. Lower lr, or "
                 "add warm-up and grad_clip=1.0"
             )
-        self.skipped += 1
-        if self.skipped == PATIENCE:
+        if not math.isfinite(loss):  # it is computed before it is scaled
             raise TrainingError(
-                f"step {self.done}: {PATIENCE} steps in a row had gradients that are not finite, "
-                f"and the scale is down to {scale:g}. The loss itself overflows: lower lr, add "
-                "warm-up, or train in fp32 to see where"
+                f"step {self.done}: the loss is {loss}, which no smaller scale can cure. Lower lr, "
+                "add warm-up, or train in fp32 to see where it overflows"
             )
+        skipped = self.skipped + 1
+        if skipped == min(PATIENCE, self.config.steps):
+            raise TrainingError(
+                f"step {self.done}: {skipped} steps in a row had gradients that are not finite, "
+                f"and the scale is down to {scale:g}. Lower lr, add warm-up, or train in fp32 to "
+                "see where they overflow"
+            )
+        return skipped
 
     def _memory(self) -> int:
         cuda = self.precision.device.type == "cuda"
         return torch.cuda.max_memory_allocated(self.precision.device) if cuda else 0
 
+    def _next_batch(self):
+        (batch, _), self.ahead = self.ahead or self._fetch(), None
+        return batch
+
+    def _fetch(self):
+        position = self.batches.state_dict()
+        return next(self.batches), position
+
+    def _fetch_ahead(self) -> None:
+        """Fetch the next step's first batch; `state_dict` still says that nobody has used it."""
+        self.ahead = self._fetch()
+
+    def _position(self) -> dict:
+        return self.ahead[1] if self.ahead else self.batches.state_dict()
+
+    def _begin(self) -> None:
+        """Undo what an unfinished step has used up, and note where this one begins."""
+        if self.start:
+            position, random = self.start
+            self.batches.load_state_dict(position)
+            self.ahead = None
+            self._set_random(random)
+            scale = self.scaler.state_dict()
+            self.scaler = self._new_scaler()  # the old one remembers that it has unscaled
+            self.scaler.load_state_dict(scale)
+        self.start = self._position(), self._random()
+
+    def _new_scaler(self):
+        return torch.amp.GradScaler(self.precision.device.type, enabled=self.precision.scaler)
+
     def state_dict(self) -> dict:
         """Return all that the next step depends on, the random numbers of dropout included."""
+        position, random = self.start or (self._position(), self._random())
         return {
             "config": self._settings(),
             "done": self.done,
             "skipped": self.skipped,
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict()["state"],  # config has the rest
             "scaler": self.scaler.state_dict(),
-            "batches": self.batches.state_dict(),
-            "random": self._random(),
+            "batches": position,
+            "random": random,
         }
 
     def _settings(self) -> dict:
@@ -226,21 +274,42 @@ class Trainer:
     def load_state_dict(self, state: dict) -> None:
         """Go on from where `state_dict` was taken, as if the run had never stopped.
 
-        Raises TrainingError if that run had other settings; only `steps` may differ.
+        Raises TrainingError if that run had other settings; only `steps` may differ. Raises
+        ResumeError if the state is not one that this Trainer could have made.
         """
-        saved, now = dict(state["config"]), self._settings()
+        same_form(state, self.state_dict(), free=("config", "optimizer", "scaler", "random"))
+        saved, now = state["config"], self._settings()
+        same_form(saved, now, "config", free=now)
         for name in now.keys() - {"steps"}:
             if saved[name] != now[name]:
                 raise TrainingError(
                     f"the checkpoint was made with {name}={saved[name]}, not {now[name]}: go on "
                     "with the same settings, or start a new run in another folder"
                 )
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if state["optimizer"] != {}:  # before the first step
+            one = torch.zeros(())
+            moments = [{"step": one, "exp_avg": p, "exp_avg_sq": p} for p in params]
+            same_form(state["optimizer"], dict(enumerate(moments)), "optimizer")
+        if state["scaler"] and self.precision.scaler:
+            same_form(state["scaler"], self.scaler.state_dict(), "scaler")
+        if min(state["done"], state["skipped"]) < 0:
+            raise ResumeError("the checkpoint counts fewer than 0 steps: it is none of gpt2lite's")
+        groups = self.optimizer.state_dict()["param_groups"]
+        try:
+            self.batches.load_state_dict(state["batches"])
+            self._set_random(state["random"])
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise ResumeError(
+                f"the checkpoint's place in the text or its random numbers can't be used ({error}):"
+                " delete it, and the one before it will be read"
+            ) from error
         self.done, self.skipped = state["done"], state["skipped"]
-        for name in ("model", "optimizer", "batches"):
-            getattr(self, name).load_state_dict(state[name])
+        self.ahead = self.start = None
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         if state["scaler"]:  # empty where the run had none: a new one starts here
             self.scaler.load_state_dict(state["scaler"])
-        self._set_random(state["random"])
 
     def _random(self) -> dict[str, torch.Tensor]:
         """Return where the generators stand that dropout may draw from."""
@@ -254,6 +323,73 @@ class Trainer:
         device = self.precision.device.type
         if device != "cpu" and device in states:
             getattr(torch, device).set_rng_state(states[device])
+
+
+class HeldInterrupt:
+    """A context that holds Ctrl-C back to its end; a second one goes through, unless held `firmly`.
+
+    Python's own handler raises between any two lines, in the middle of an optimizer's update or of
+    a context that is being left. Outside the main thread, where no signal arrives, this does
+    nothing.
+    """
+
+    def __enter__(self):
+        self.pressed = self.firmly = False
+        here = threading.current_thread() is threading.main_thread()
+        self.before = signal.getsignal(signal.SIGINT) if here else None
+        if callable(self.before):
+            signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def _press(self, number, frame):
+        again, self.pressed = self.pressed, True
+        if again and not self.firmly:
+            self.before(number, frame)
+
+    def raise_if_pressed(self) -> None:
+        """Be interrupted here, if that is due."""
+        if self.pressed:
+            self.pressed = False
+            self.before(signal.SIGINT, None)
+
+    def __exit__(self, kind, *_):
+        if callable(self.before):
+            signal.signal(signal.SIGINT, self.before)
+            if kind is None:
+                self.raise_if_pressed()
+
+
+def same_form(saved, expected, name: str = "state", free=()) -> None:
+    """Raise ResumeError unless `saved` has the names, shapes and number types of `expected`.
+
+    Below the names in `free`, and in what the optimizer or numpy keep as plain numbers, any value
+    will do.
+    """
+    if type(saved) is not type(expected) and not isinstance(expected, torch.Tensor):
+        problem = f"is {type(saved).__name__}, not {type(expected).__name__}"
+    elif isinstance(expected, dict):
+        if missing := expected.keys() - saved.keys():
+            problem = f"has no {', '.join(sorted(map(str, missing)))}"
+        elif unknown := saved.keys() - expected.keys():
+            problem = f"has a foreign {', '.join(sorted(map(str, unknown)))}"
+        else:
+            for key in expected.keys() - set(free):
+                same_form(saved[key], expected[key], f"{name}.{key}")
+            return
+    elif isinstance(expected, torch.Tensor):
+        if not isinstance(saved, torch.Tensor):
+            problem = f"is {type(saved).__name__}, no tensor"
+        elif (saved.shape, saved.dtype) != (expected.shape, expected.dtype):
+            shapes = f"{tuple(saved.shape)}, not {tuple(expected.shape)}"
+            problem = f"is {saved.dtype} {shapes} of {expected.dtype}"
+        else:
+            return
+    else:
+        return
+    raise ResumeError(
+        f"the checkpoint's {name} {problem}: it is another version's or damaged. Start a new run "
+        "in another folder"
+    )
 
 
 def maybe_compile(model, idx) -> tuple[Callable, str]:
@@ -271,79 +407,3 @@ def maybe_compile(model, idx) -> tuple[Callable, str]:
     finally:
         model.zero_grad(set_to_none=True)
     return compiled, f"compiled in {time.perf_counter() - start:.0f} s"
-
-
-def header(trainer: Trainer, data: str, command: str) -> dict:
-    """Return what a log must say to be read later: hardware, versions, settings, command."""
-    device = trainer.precision.device
-    hardware = f"{platform.machine()} {device.type}"  # Apple's GPU has no name to ask for
-    if device.type == "cpu":
-        hardware = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    elif device.type == "cuda":
-        hardware = torch.cuda.get_device_name(device)
-    return {
-        "command": command,
-        "data": data,
-        "hardware": hardware,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "precision": str(trainer.precision.dtype).removeprefix("torch."),
-        "model": asdict(trainer.model.config),
-        "training": asdict(trainer.config),
-    }
-
-
-class Log:
-    """A JSONL file: the header, then a line per record.
-
-    `offset` is where the next line goes, in bytes; given on opening, what follows it is cut off, so
-    that a run that goes on from a checkpoint writes each step once. Raises TrainingError if no line
-    ends there, and leaves the file as it is.
-    """
-
-    def __init__(self, path, header: dict, offset: int | None = None):
-        resumed = offset is not None and os.path.exists(path)
-        self.file = open(path, "r+b" if resumed else "wb")
-        if resumed:
-            self.file.seek(offset - 1)
-            if self.file.read(1) != b"\n":
-                raise TrainingError(f"{path} is not this run's log: name another file")
-            self.file.truncate()
-        else:
-            self.write(header)
-
-    @property
-    def offset(self) -> int:
-        return self.file.tell()
-
-    def write(self, record: dict) -> None:
-        """Append one line."""
-        self.file.write(json.dumps(record).encode() + b"\n")
-        self.file.flush()
-
-
-class TensorBoard:
-    """The same records as curves for TensorBoard, in a folder."""
-
-    def __init__(self, folder):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise TrainingError("TensorBoard is missing: run `pip install tensorboard`") from error
-        self.writer = SummaryWriter(folder)
-
-    def write(self, record: dict) -> None:
-        """Add one point to each curve."""
-        for name in record.keys() - {"step"}:
-            self.writer.add_scalar(name, record[name], record["step"])
-        self.writer.flush()
-
-
-def read_log(path) -> tuple[dict, list[dict]]:
-    """Return the header and the records of a log; a last line cut off by a crash is left out."""
-    lines = Path(path).read_text(encoding="utf-8").split("\n")[:-1]
-    head, *records = map(json.loads, lines)
-    settings = head.get("training", {})
-    if "accumulation" in settings:  # as grad_accum_steps was called when our runs were recorded
-        settings["grad_accum_steps"] = settings.pop("accumulation")
-    return head, records

@@ -42,6 +42,17 @@ def test_impossible_sizes_are_refused(wrong, message):
         ({"lr": 1e-4, "min_lr": 1e-3}, "min_lr=0.001 must lie between 0 and lr=0.0001"),
         ({"warmup_steps": 1001}, "warmup_steps=1001 must lie in 0 to 1000"),
         ({"grad_clip": float("nan")}, "grad_clip must be above 0"),
+        ({"grad_clip": 0.0}, "grad_clip must be above 0"),
+        ({"seq_len": 0}, "seq_len must be a whole number"),
+        ({"grad_accum_steps": 0}, "grad_accum_steps must be a whole number"),
+        ({"warmup_steps": -1}, "warmup_steps=-1 must lie in 0 to 1000"),
+        ({"warmup_steps": 1.0}, "warmup_steps=1.0"),
+        ({"min_lr": -1e-9}, "min_lr=-1e-09 must lie between"),
+        ({"min_lr": float("nan")}, "min_lr=nan must lie between"),
+        *(({"lr": lr}, "lr must be above 0") for lr in (0.0, -1.0, float("nan"), float("inf"))),
+        *(({"betas": betas}, "betas must be two") for betas in ((0.9, 1.0), (-0.1, 0.9), (0.9,))),
+        *(({"weight_decay": w}, "weight_decay must") for w in (-1.0, float("nan"), float("inf"))),
+        *(({"seed": seed}, "seed must be") for seed in (-1, 2**63, 1.0)),
     ],
 )
 def test_impossible_runs_are_refused(wrong, message):

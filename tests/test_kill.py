@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gpt2lite import SIZES, GPTConfig, checkpoint
-from gpt2lite.training import read_log
+from gpt2lite.log import read_log
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 KILLS, STEPS = 20, 120
@@ -27,14 +27,14 @@ def run(folder, begun=None):
     options = ["--model", "lite", "--dropout", "0.1", "--text", text, "--order", "random"]
     options += ["--seq-len", "8", "--steps", str(STEPS), "--save-every", "1"]
     options += ["--val-fraction", "0.2", "--log-file", folder + ".jsonl", "--save", folder]
-    step = training.Trainer.step
+    step = training.Trainer._step
 
-    def counted(trainer):
+    def counted(trainer, hold):
         begun.value += 1
-        return step(trainer)
+        return step(trainer, hold)
 
     if begun:
-        training.Trainer.step = counted
+        training.Trainer._step = counted
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
         assert __main__.main(["train", *options]) == 0
 

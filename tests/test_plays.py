@@ -8,10 +8,10 @@ from helpers import typed_today
 
 from gpt2lite import GPT
 from gpt2lite.course.records import recorded
+from gpt2lite.log import read_log
 from gpt2lite.pretrained import PLAYS
 from gpt2lite.sampling import generate
 from gpt2lite.tokenizer import get_tokenizer
-from gpt2lite.training import read_log
 
 
 def test_it_is_small():

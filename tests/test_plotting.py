@@ -9,6 +9,7 @@ from PIL import Image
 
 from gpt2lite.course.figures import step_curve
 from gpt2lite.course.records import ORIGINAL, recorded
+from gpt2lite.log import read_log
 from gpt2lite.plotting import (
     COLORS,
     along,
@@ -19,7 +20,6 @@ from gpt2lite.plotting import (
     smooth,
     to_png,
 )
-from gpt2lite.training import read_log
 
 HEAD = {"training": {"batch_size": 4, "seq_len": 32, "grad_accum_steps": 2}}
 RECORDS = [{"step": step, "loss": 5.0 - step, "ms": 30_000.0} for step in range(3)]

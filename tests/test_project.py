@@ -22,15 +22,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # A module imports only from lower floors. A name is a module, or a folder and all in it.
 FLOORS = [
-    "config precision cpu assets plotting",
+    "config precision cpu assets log plotting",
     "tokenizer model optim loss",
     "data sampling checkpoint hub corpora accounting",
     "training evaluation pretrained",
+    "run",
     "course.compare course.exercises course.html course.canvas course.attention course.names "
     "course.floats course.records course.unit_model",
     "course.judge course.mine course.figures",
     "course.checks course.widgets",
     "course.setup course.untied course.wrong_models",
+    "doctor",
     "__main__",
 ]
 FLOOR = {room: floor for floor, row in enumerate(FLOORS) for room in row.split()}

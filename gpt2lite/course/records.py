@@ -34,7 +34,7 @@ ORIGINAL = {
 
 
 def recorded(run: str) -> Path:
-    """Return the log of a full-size run, such as "step1", for gpt2lite.training.read_log.
+    """Return the log of a full-size run, such as "step1", for gpt2lite.log.read_log.
 
     It lies in notebooks/recorded, and travels with an installed package. Raises FileNotFoundError
     for a run that nobody recorded.

@@ -6,6 +6,7 @@ writes the log that notebook 03 shows beside step 1's. All settings are those of
 """
 
 import sys
+from dataclasses import asdict
 
 import torch
 from torch import nn
@@ -15,9 +16,10 @@ from gpt2lite.config import TrainConfig
 from gpt2lite.corpora import load_text
 from gpt2lite.course.records import recorded
 from gpt2lite.data import Batches, encode
+from gpt2lite.log import Log, header, read_log
 from gpt2lite.model import init_default
 from gpt2lite.precision import Precision
-from gpt2lite.training import Log, Trainer, header, progress, read_log
+from gpt2lite.training import Trainer, progress
 
 
 class UntiedGPT(GPT):
@@ -43,7 +45,8 @@ def main(log):
     fp32 = Precision(torch.device("cpu"), torch.float32, False, "as step 1")
     run = Trainer(model, batches, config, fp32)
     command = f"python -m gpt2lite.course.untied {log}"
-    lines = Log(log, header(run, text, command))
+    parts = fp32.dtype, asdict(model.config), asdict(config)
+    lines = Log(log, header(command, text, fp32.device, *parts))
     for record in progress(run):
         lines.write(record)
 

@@ -7,6 +7,7 @@ weights and compares its logits with those of transformers. The log is the READM
 """
 
 import sys
+from dataclasses import asdict
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +18,11 @@ from gpt2lite import GPT, SIZES
 from gpt2lite.config import TrainConfig
 from gpt2lite.corpora import load_text
 from gpt2lite.data import Batches, encode
+from gpt2lite.log import Log, header
 from gpt2lite.model import MLP, CausalSelfAttention, init_gpt2
 from gpt2lite.precision import Precision
 from gpt2lite.pretrained import PLAYS
-from gpt2lite.training import Log, Trainer, header
+from gpt2lite.training import Trainer
 
 CONFIG = TrainConfig(steps=400, batch_size=8, seq_len=64, lr=1e-3, warmup_steps=20)
 
@@ -119,7 +121,9 @@ def main(log):
         losses[name] = [r["loss"] for r in tqdm(run, desc=name, total=CONFIG.steps)]
         gaps[name] = gap(model, idx)
     command = f"python -m gpt2lite.course.wrong_models {log}"
-    lines = Log(log, header(run, "shakespeare", command) | {"gaps": gaps})
+    parts = fp32.dtype, asdict(model.config), asdict(CONFIG)
+    head = header(command, "shakespeare", fp32.device, *parts) | {"gaps": gaps}
+    lines = Log(log, head)
     for step in range(CONFIG.steps):
         lines.write({"step": step, "loss": {name: round(losses[name][step], 5) for name in losses}})
 

@@ -12,9 +12,9 @@ from gpt2lite.accounting import T4_BYTES, count_parameters, training_bytes
 from gpt2lite.config import SIZES
 from gpt2lite.course.names import token_name
 from gpt2lite.course.records import ORIGINAL, recorded
+from gpt2lite.log import read_log
 from gpt2lite.plotting import COLORS, along, figure, loss_curve, reference_line, smooth
 from gpt2lite.sampling import probabilities
-from gpt2lite.training import read_log
 
 AXES = {"steps": "step", "tokens": "tokens read", "minutes": "time (minutes)"}
 LOOKS = [

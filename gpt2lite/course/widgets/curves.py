@@ -13,7 +13,7 @@ HALF_LIVES = (0, 1, 2, 5, 10, 20, 50, 100, 200)  # steps
 def curve_explorer(runs: dict, chosen=None, half_life: int = 20, axis="tokens") -> widgets.Widget:
     """Return boxes and dials that choose runs, smoothing and axes, above their curves.
 
-    `runs` maps a name to what gpt2lite.training.read_log returns, five runs at most; `chosen` names
+    `runs` maps a name to what gpt2lite.log.read_log returns, five runs at most; `chosen` names
     those to begin with, or all.
     """
     on = runs if chosen is None else chosen

@@ -1,0 +1,140 @@
+"""A whole run: refuse what can't end well, resume, validate, keep the best, log, export.
+
+The command line and notebooks train with it alike. Knows nothing about how a step is made
+(training) or where a text and a model come from.
+"""
+
+import copy
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from gpt2lite import checkpoint, data, evaluation, log
+from gpt2lite.checkpoint import ResumeError
+from gpt2lite.config import TrainConfig
+from gpt2lite.precision import Precision, pick
+from gpt2lite.tokenizer import save_tokenizer
+from gpt2lite.training import Trainer, TrainingError, progress, same_form
+
+
+def train(
+    model,
+    tokens,
+    config: TrainConfig,
+    precision: Precision | None = None,
+    *,
+    compile: bool = False,
+    order: str = "sequential",
+    val_fraction: float = 0.0,
+    name: str = "tokens",
+    command: str = "gpt2lite.run.train",
+    log_file=None,
+    tensorboard=None,
+    save=None,
+    save_every: int = 500,
+    export=None,
+) -> Iterator[dict]:
+    """Train a model on token ids (n,); yield a record per step (see Trainer.step).
+
+    Every `save_every` steps and at the end, the record also has the "validation" loss on the last
+    `val_fraction` of the tokens, and `save`, a folder, gets a checkpoint; a run that finds one
+    there goes on from it. At the end `export` gets the model, the best if `save` kept one, and the
+    tokenizer, as transformers opens them, in bf16. `name` and `command` are for the log's header.
+
+    Whatever can be known to fail is refused before the first step, with a ValueError, DataError,
+    LogError, ResumeError or OSError; TrainingError is what a step may raise.
+    """
+    if save_every < 1:
+        raise ValueError(f"save_every must be at least 1, not {save_every}")
+    if not 0 <= val_fraction < 1:
+        raise ValueError(f"val_fraction is a share of the text, such as 0.1, not {val_fraction}")
+    precision = precision or pick(model.wte.weight.device)
+    shape = config.batch_size, config.seq_len
+    seen, unseen = data.split(tokens, val_fraction)
+    if val_fraction and len(unseen) <= config.seq_len:
+        raise ValueError(
+            f"val_fraction={val_fraction} keeps {len(unseen)} tokens, too few to validate on: "
+            f"seq_len={config.seq_len} needs {(config.seq_len + 1) / len(tokens):.1g} at least"
+        )
+    vocabulary, device = model.config.vocab_size, precision.device
+    batches = data.Batches(seen, *shape, order, config.seed, vocabulary, device)
+    reads = {"tokens": data.fingerprint(tokens), "order": order, "val_fraction": val_fraction}
+    with ExitStack() as until_end:
+        if save:
+            until_end.enter_context(checkpoint.locked(save))
+        if export:
+            _check_writable(export)
+        state = checkpoint.load(save) if save and checkpoint.found(save) else None
+        trainer = Trainer(model, batches, config, precision, compile)
+        if compile:
+            print(trainer.compiled)
+        best, place = math.inf, None
+        if state:
+            best, place = _resume(trainer, state, reads, save)
+        sinks = []
+        if log_file:
+            parts = precision.dtype, asdict(model.config), asdict(config)
+            head = log.header(command, name, device, *parts)
+            sinks.append(until_end.enter_context(closing(log.Log(log_file, head, place))))
+        if tensorboard:
+            sinks.append(until_end.enter_context(closing(log.TensorBoard(tensorboard))))
+        for record in progress(trainer):
+            pause = trainer.done % save_every == 0 or trainer.done == config.steps
+            if pause and val_fraction:
+                record["validation"] = evaluation.validation_loss(model, unseen, *shape)
+            for sink in sinks:
+                sink.write(record)
+            if pause and save:
+                found_better = record.get("validation", math.inf) < best
+                best = min(best, record.get("validation", math.inf))
+                place = sinks[0].place() if log_file else None
+                here = {"best": best, "log": place, "reads": reads}
+                state = trainer.state_dict() | here
+                checkpoint.save(save, trainer.done, state, best=found_better)
+            yield record
+        if export:
+            _export(model, save, export)
+
+
+def _resume(trainer: Trainer, state: dict, reads: dict, folder) -> tuple[float, dict | None]:
+    """Go on from a checkpoint's state; return its best loss and its place in the log."""
+    own = {name: state.pop(name, None) for name in ("best", "log", "reads")}
+    best, place, saved = own.values()
+    if not isinstance(saved, dict) or not isinstance(best, float):
+        raise ResumeError(
+            f"{folder} holds another version's checkpoints: start a new run in another folder"
+        )
+    if place is not None:
+        same_form(place, {"header": "", "offset": 0}, "log")
+        if place["offset"] < 1:
+            raise ResumeError(f"{folder} doesn't say where its log ends: start a new run elsewhere")
+    for name, now in reads.items():
+        if saved.get(name) != now:
+            was = "other tokens" if name == "tokens" else f"{name}={saved.get(name)!r}, not {now!r}"
+            raise TrainingError(
+                f"the run in {folder} reads {was}: train on the same text in the same way, or "
+                "start a new run in another folder"
+            )
+    trainer.load_state_dict(state)
+    return best, place
+
+
+def _check_writable(folder) -> None:
+    """Make a folder and try to write there. Raises OSError, which names it."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _export(model, save, folder) -> None:
+    """Write the best model of a run, else the last, and the tokenizer; the model stays as it is."""
+    model = copy.deepcopy(model)
+    if save and (kept := checkpoint.found(save, best=True)):
+        model.load_state_dict(checkpoint.load(kept[-1])["model"])
+    model.to(torch.bfloat16).save_pretrained(folder)
+    save_tokenizer(folder)
