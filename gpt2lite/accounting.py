@@ -94,7 +94,7 @@ def training_bytes(config: GPTConfig, B: int, T: int) -> dict[str, int]:
     """
     C, H, V = config.n_embd, config.n_head, config.vocab_size
     weights = 4 * count_parameters(config)["total"]
-    layer = 16 * C + H + 4  # + 4: mean and spread of two LayerNorms
+    layer = 16 * C + H + 4  # + 4: mean and standard deviation of two LayerNorms
     parts = {
         "weights": weights,
         "gradients": weights,

@@ -28,9 +28,9 @@ def unit_model(C: int = 192, seed: int = 1337) -> GPT:
 def first_stream(model, n_layer, wte, wpe, blocks, smaller):
     """Return the stream's rms before each of n_layer blocks and after the last, and the first loss.
 
-    `model` is a unit_model, whose matrices count times the spread of their kind: `wte`, `wpe` or
-    `blocks`; `smaller` divides both c_proj by √(2·n_layer). The loss is the mean over all V tokens
-    that could come next.
+    `model` is a unit_model, whose matrices count times the standard deviation of their kind: `wte`,
+    `wpe` or `blocks`; `smaller` divides both c_proj by √(2·n_layer). The loss is the mean over all
+    V tokens that could come next.
     """
     idx = torch.randint(len(model.wte.weight), (1, T), generator=torch.Generator().manual_seed(0))
     x = wte * model.wte(idx) + wpe * model.wpe.weight  # (1, T, C)

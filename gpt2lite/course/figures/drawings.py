@@ -137,7 +137,7 @@ def gpt2(config=SIZES["gpt2"]):
 
 
 def forward_pass(config=SIZES["gpt2"]):
-    """Draw one sentence's way through the model, one lane a token. 4.2 x 8.2 inches."""
+    """Draw one sentence's way through the model, one column a token. 4.2 x 8.2 inches."""
     tokenizer = get_tokenizer()
     ids = tokenizer.encode_ordinary(SENTENCE)
     tokens = [tokenizer.decode([i]).replace(" ", "·") for i in ids]
@@ -145,9 +145,9 @@ def forward_pass(config=SIZES["gpt2"]):
     alt = (
         f"The sentence {SENTENCE!r} on its way through GPT-2: {T} tokens with the ids "
         f"{', '.join(map(str, ids))} become {T} vectors of {config.n_embd} channels, token "
-        f"embedding plus position embedding. In each of {n} blocks attention lets a lane read the "
-        "lanes to its left, never to its right, and the MLP works on each lane alone. A last "
-        f"LayerNorm and the head turn each lane into {V:,} logits: each lane guesses its next "
+        f"embedding plus position embedding. In each of {n} blocks attention lets a position read "
+        "those to its left, never those to its right, and the MLP works on each alone. A last "
+        f"LayerNorm and the head turn each position into {V:,} logits: each guesses its next "
         "token, and only the last guess is not in the sentence. Below, one head's attention with "
         "equal scores, a triangle whose row t holds weights 1/(t + 1), and the last guess, "
         f"1/{V:,} for each token."
@@ -189,7 +189,7 @@ def forward_pass(config=SIZES["gpt2"]):
             canvas.line((past, 2.55), (x, 2.86), head=False, **look)
         canvas.box(x, 3.16, 0.26, 0.22, fill=THINK)
 
-        # Each lane guesses the token of the next one
+        # Each position guesses the token of the next one
         canvas.box(x, 3.81, 0.26, 0.18)
         canvas.line((x, 3.9), (x, 4.03))
         canvas.box(x, 4.14, 0.34, 0.22, fill=TOKEN)
@@ -200,7 +200,7 @@ def forward_pass(config=SIZES["gpt2"]):
         canvas.box(x, 5.24, 0.42, 0.26, guess, fill, linestyle="-" if last else (0, (2, 1.5)))
     name(2.3, f"{n} blocks")
     name(2.7, "attention", "looks left")
-    name(3.08, "MLP", "per lane")
+    name(3.08, "MLP", "per position")
     name(3.81, "ln_f")
     name(4.14, "head", "wte, again")
     name(4.58, "logits", f"(1, {T}, {V})")
@@ -280,7 +280,7 @@ def course_map(lit):
 
 
 def conv1d_transpose(config=SIZES["gpt2"]):
-    """Draw why GPT-2's stored matrices are turned over on loading. 7 x 2.8 inches."""
+    """Draw why GPT-2's stored matrices are transposed on loading. 7 x 2.8 inches."""
     C, out = config.n_embd, 3 * config.n_embd
     alt = (
         f"The weight of attn.c_attn twice: as Hugging Face's Conv1D stores it, {C:,} rows for the "
