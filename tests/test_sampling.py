@@ -60,6 +60,11 @@ def test_top_p_that_is_met_exactly_keeps_no_more():
     assert probabilities(quarters, top_p=0.75).nonzero().flatten().tolist() == [1, 2]
 
 
+def test_a_small_temperature_still_divides():
+    p = probabilities(torch.tensor([0.0, 1e-3]), temperature=1e-3)
+    assert torch.allclose(p, torch.tensor([0.0, 1.0]).softmax(0), atol=1e-4)
+
+
 @pytest.mark.parametrize("temperature", [1e-45, 1e-320, 1e-38])
 def test_a_tiny_temperature_is_greedy(temperature):
     logits = 1e4 * random_logits()
@@ -163,8 +168,27 @@ def test_only_new_tokens_are_computed(monkeypatch):
     monkeypatch.setattr(
         model, "hidden", lambda idx, cache=None: widths.append(idx.size(1)) or hidden(idx, cache)
     )
-    generate(model, random_ids(TINY, 1, 5), 4)
-    assert widths == [5, 1, 1, 1]
+    with pytest.warns(UserWarning, match="pass the context"):
+        generate(model, random_ids(TINY, 1, 9), 5, overflow="slide")
+    assert widths == [9, 1, 1, 1, SIZE], "the cache serves until the context is full"
+
+
+def test_the_model_runs_inside_the_cpus_context_for_all_rows(monkeypatch):
+    model, asked, inside = tiny_gpt(), [], []
+
+    class Context:
+        def __enter__(self):
+            inside.append("in")
+
+        def __exit__(self, *_):
+            inside.append("out")
+
+    monkeypatch.setattr(cpu, "decoding", lambda *sizes: asked.append(sizes) or Context())
+    hidden = model.hidden
+    monkeypatch.setattr(model, "hidden", lambda *a: inside.append("model") or hidden(*a))
+    generate(model, random_ids(TINY, 2, 3), 2, num_samples=3)
+    assert asked == [(torch.device("cpu"), 6, 2)]
+    assert inside == ["in", "model", "out"] * 2
 
 
 # Several samples of one prompt
@@ -210,8 +234,9 @@ def test_no_new_tokens_are_as_many_rows():
 def test_samples_that_memory_cannot_hold_are_refused_before_any_work(monkeypatch):
     model, idx = tiny_gpt(), random_ids(TINY, 2, 5)
     row = 2 * 2 * 16 * (5 + 4) * 4 + 61 * 4  # keys and values: 2 layers, C = 16, fp32; its logits
-    monkeypatch.setattr(cpu, "free_memory", lambda: 2 * 3 * row)
-    assert generate(model, idx, 4, num_samples=3).shape == (6, 9)
+    monkeypatch.setattr(cpu, "free_memory", lambda: 2 * 4 * row)
+    assert generate(model, idx, 4, num_samples=4).shape == (8, 9)
+    monkeypatch.setattr(cpu, "free_memory", lambda: 2 * 4 * row - 1)
     monkeypatch.setattr(model, "hidden", never)
     with pytest.raises(ValueError, match="num_samples=4 needs at least 0.0 GB .* ask for fewer"):
         generate(model, idx, 4, num_samples=4)
