@@ -90,6 +90,8 @@ def test_the_same_value_agrees(got, expected):
         (A.long() + (A == 4), A.long(), "at [1, 0] it returns 5, expected 4"),
         (A + 1e-3 * (A == 6), A, "at [1, 2] it returns 6.001, expected 6"),
         (HUGE + torch.tensor([0.0, 20.0]), HUGE, "at [1]"),
+        (HUGE.long() + 1, HUGE.long(), "at [0] it returns 1e+06"),  # a count is exact
+        (torch.tensor([math.inf, 2.0]), torch.tensor([math.inf, 1.0]), "at [1]"),
         (A.where(A < 6, math.nan), A, "there is nan in it"),
         (A.where(A < 6, math.inf), A, "at [1, 2] it returns inf"),
         (A, A.where(A < 6, math.nan), "at [1, 2] it returns 6, expected nan"),
@@ -121,7 +123,9 @@ def test_modules_are_compared_by_their_tensors():
     assert differs("a module?", one)
 
 
-@pytest.mark.parametrize("value", ["x" * 10**6, list(range(10**6)), A.expand(9, 2, 3), {1: A}])
+@pytest.mark.parametrize(
+    "value", ["x" * 10**6, ["x" * 70] * 8, list(range(10**6)), A.expand(9, 2, 3), {1: A}]
+)
 def test_a_huge_value_is_shown_in_a_line(value):
     assert len(brief(value)) <= 80 and "\n" not in brief(value)
 

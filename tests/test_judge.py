@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gpt2lite.course import judge as judging
 from gpt2lite.course.exercises import Part
 from gpt2lite.course.judge import judge
 
@@ -142,6 +143,24 @@ def test_the_readers_line_is_shown():
     assert "in line 3" in judge(wrapped, NUMBERS).sentence
 
 
+def test_of_many_lines_the_readers_own_deepest_is_shown():
+    source = "def helper(x):\n    return norm(x, (9,))\n\ndef answer(x):\n    return helper(x)\n"
+    linecache.cache["<deep>"] = len(source), None, source.splitlines(keepends=True), "<deep>"
+    exec(compile(source, "<deep>", "exec"), found := {"norm": F.layer_norm})
+    sentence = judge(found["answer"], TRAINED).sentence
+    assert sentence.endswith(", in line 2: `return norm(x, (9,))`"), "torch's own line, or a caller"
+    assert len(judge(lambda x: {}["x" * 9999], NUMBERS).sentence) < 400
+
+
+def test_a_page_of_prints_is_kept_and_no_more():
+    def endless(x):
+        for _ in range(1000):
+            print("x" * 999)
+        return 2 * x
+
+    assert 999 < len(judge(endless, NUMBERS).printed) < 3000
+
+
 def test_a_case_is_as_it_was_for_each_try():
     part = Part(lambda x: x.cumsum(-1), ((torch.ones(4),), (torch.ones(2),)), ())
     assert "changes its input" in judge(lambda x: x.copy_(x.cumsum(-1)), part).sentence
@@ -249,6 +268,7 @@ def test_a_class_is_judged_by_its_forward():
 def test_a_wrong_forward_is_told(forward, sentence):
     verdict = judge(outer(forward), OUTER)
     assert sentence in verdict.mark + verdict.sentence
+    assert "Mine(" not in verdict.sentence, "the module itself is no argument to show"
 
 
 def changed_init(**parts):
@@ -329,6 +349,14 @@ def test_an_answer_is_tried_on_the_gpu_too(right, wrong, part, gpu):
     assert "right on the CPU, but on the GPU: " in verdict.sentence
     assert "Expected all tensors to be on the same device" in verdict.sentence
     assert "Is a tensor made without device=x.device?" in verdict.sentence
+
+
+def test_a_module_moves_as_a_copy():
+    linear, x = nn.Linear(2, 2), X.clone().requires_grad_()
+    moved = judging._to((linear, x, X, 3), "meta")
+    assert moved[0].weight.is_meta and moved[1].is_meta and moved[2].is_meta and moved[3] == 3
+    assert moved[1].requires_grad and not moved[2].requires_grad
+    assert not linear.weight.is_meta and not x.is_meta
 
 
 def test_a_mistake_on_the_cpu_is_no_matter_of_the_gpu(gpu):

@@ -149,10 +149,6 @@ class _Outcome:
     refused: str = ""
 
 
-class _Refused(BaseException):
-    """Not an Exception, which the reader's code might catch."""
-
-
 class _Watch(TorchFunctionMode):
     """Refuse calls by their name, and results by their dtype."""
 
@@ -168,8 +164,8 @@ class _Watch(TorchFunctionMode):
 
     def _refuse(self, what):
         if what in self.forbidden:
-            self.reason = self.forbidden[what]
-            raise _Refused
+            self.reason = self.forbidden[what]  # counts even if the reader's code catches this
+            raise RuntimeError(self.reason)
 
 
 class _Page(io.StringIO):
@@ -189,7 +185,7 @@ def _run(function, case: tuple, forbidden: Mapping = {}) -> _Outcome:  # noqa: B
             with watch:
                 outcome.value = function(*outcome.left)
             outcome.gradients = _gradients(outcome.value, outcome.left)
-    except (Exception, SystemExit, _Refused) as error:
+    except (Exception, SystemExit) as error:
         outcome.error = error
     outcome.changed = bool(differs(outcome.left, case))
     outcome.printed, outcome.refused = page.getvalue(), watch.reason
