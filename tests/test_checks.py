@@ -22,6 +22,10 @@ RIGHT = {
     "close, own gap": (lambda: checks.close(A, A + 0.1, "same", atol=0.2), "✓ same"),
     "equal": (lambda: checks.equal(A, A.clone(), "same"), "✓ same"),
     "close, layers": (lambda: checks.close({"h": A}, {"h": A + 5e-6}, "same"), "✓ same (largest"),
+    "close, the largest of two": (
+        lambda: checks.close({"h": A + 5e-6, "i": A}, {"h": A, "i": A}, "same"),
+        "✓ same (largest difference 5e-06)",
+    ),
     "equal, state dicts": (lambda: checks.equal({"h": A}, {"h": A.clone()}, "same"), "✓ same"),
     "equal, lists": (lambda: checks.equal([1, 2], [1, 2], "same"), "✓ same"),
 }
@@ -117,6 +121,18 @@ class NoResidual(Block):
         return x + self.mlp(self.ln_2(x))
 
 
+class OtherEpsilon(Block):
+    def __init__(self, config):
+        super().__init__(config)
+        self.ln_2.eps = 0.1
+
+
+class DoublesFirst(GPT):
+    def __init__(self, config):
+        super().__init__(config)
+        self.h[0].forward = lambda x, cache=None: Block.forward(self.h[0], 2 * x)
+
+
 class NoLastResidual(Block):
     def forward(self, x, cache=None):
         x = x + self.attn(self.ln_1(x), cache)
@@ -166,6 +182,8 @@ def test_a_copy_is_the_same_module(theirs, x, capsys):
     [
         (ErfMLP, MLP, X, "something else .*after c_fc and before c_proj: .*the form of GELU"),
         (NoResidual, Block, X, r"after attn and before ln_2: the residual, x \+ attn"),
+        (OtherEpsilon, Block, X, "ln_2 is the first part whose output differs"),
+        (DoublesFirst, GPT, random_ids(TINY, 2, 5), "after wpe and before h.0.ln_1: "),
         (NoLastResidual, Block, X, "lies after mlp: a residual"),
         (NoPositions, GPT, random_ids(TINY, 2, 5), "wpe is never called"),
         (OnePosition, GPT, random_ids(TINY, 2, 5), "before wpe: the positions"),
@@ -240,8 +258,9 @@ def test_nothing_goes_on_with_an_exercise(answer, line, capsys, monkeypatch):
 
 def test_what_the_reader_prints_is_shown_and_ends(capsys):
     def talkative(x):
-        for line in range(10**6):
-            print(f"line {line}", "x" * 200)
+        print("line 0", "x" * 200)
+        for _ in range(10**6):
+            print()
         return 2 * x
 
     goes_on, lines = build(talkative, part_of(), capsys)
@@ -326,6 +345,11 @@ def test_a_class_with_another_init_is_replaced_as_a_whole(capsys):
 def test_the_last_line_counts_the_readers_parts(capsys, monkeypatch):
     monkeypatch.setattr(checks, "_built", {})
     named = {name: part_of(solution=type(double)(double.__code__, {}, name)) for name in "abc"}
+    checks.build(lambda x: ..., named["b"])
+    capsys.readouterr()
+    checks.summary()
+    assert capsys.readouterr().out == "○ 0 of 1 parts are yours; the course's own: b\n"
+    monkeypatch.setattr(checks, "_built", {})
     for name, answer in (("a", lambda x: x + x), ("b", lambda x: ...), ("c", lambda x: x + x)):
         checks.build(answer, named[name])
     capsys.readouterr()

@@ -62,6 +62,8 @@ def answer_of(name: str, function):
 
 
 def test_parts_and_notebooks_name_the_same():
+    notebooks = [name[:2] for name in PARTS]
+    assert notebooks == sorted(notebooks), "my_gpt2.py keeps the order of the notebooks"
     asked = [param.values[2] for param in BUILT]
     assert sorted(asked) == sorted(PARTS), "a part is missing, asked twice, or asked nowhere"
     for path, _, name, _ in (param.values for param in BUILT):

@@ -42,19 +42,20 @@ def runs(code: str) -> str:
 
 
 ATTEND = """\
-from math import sqrt
+from math import sqrt, tau
+from torch import float32 as kind
 
-SCALE = 0.5
+SCALE = {"half": 0.5}
 noise = print("a trial")
 
 
 def helper(x):  # the reader's own
-    return sqrt(x) * SCALE
+    return sqrt(x) * SCALE["half"] if kind else None
 
 
 def attend(q):
     \"\"\"Half the root.\"\"\"
-    return helper(q)
+    return helper(q) if q < 99 else attend(98.0)
 
 
 attend(4.0)
@@ -66,6 +67,9 @@ def test_a_part_comes_with_what_its_cell_holds():
     mine.keep("01_attend", cell(ATTEND, "attend", PARTS={}))
     text = mine.FILE.read_text()
     assert "# the reader's own" in text and "trial" not in text and "PARTS" not in text
+    head, _, part = text.partition("# part")
+    assert "from math import sqrt\nfrom torch import float32 as kind\n" in head
+    assert "import" not in part and "tau" not in text
     assert runs("print(my_gpt2.attend(16.0))") == "2.0"
     assert [path.name for path in mine.FILE.parent.resolve().iterdir()] == ["my_gpt2.py"]
 
@@ -88,6 +92,7 @@ def mlp(x: nn.Module, config=GPTConfig):
     function = cell(source, "mlp", **notebook)
     mine.keep("01_mlp", function)
     assert runs("import torch; print(my_gpt2.mlp(torch.tensor(-1.0)).item())") == "12.0"
+    assert "@torch.no_grad()\ndef mlp" in mine.FILE.read_text()
     head = mine.FILE.read_text().split("# part")[0].splitlines()
     assert head[0] == mine.TITLE and "T = 6" in head and "unused = 7" not in head
     assert "import torch.nn.functional as F" in head and "from torch import nn" in head
@@ -134,6 +139,9 @@ class GPT(nn.Module):
 def test_it_is_loaded_once_it_is_complete(capsys):
     assert mine.load("01") is None
     assert capsys.readouterr().out == "○ my_gpt2.py holds 0 of the 3 parts of notebook 01\n"
+    mine.keep("01_gpt", cell("def gpt():\n    return 0\n", "gpt"))
+    assert mine.load("01") is None
+    assert capsys.readouterr().out == "○ my_gpt2.py holds 1 of the 3 parts of notebook 01\n"
     for number, name in enumerate(("attend", "mlp", "gpt")):
         mine.keep(f"01_{name}", cell(f"def {name}():\n    return {number}\n", name))
     assert mine.load("01").gpt() == 2
@@ -160,6 +168,9 @@ from gpt2lite.course.exercises import PARTS, Part
 def double(x):
     return 2 * x
 
+def elsewhere(x):
+    return x
+
 class Twice(nn.Module):
     def __init__(self):
         super().__init__()
@@ -173,7 +184,7 @@ PARTS["01_twice"] = Part(Twice, case, (), make=lambda kind: kind())
 """
 DOUBLE = """\
 def helped(x):
-    return x + x  # twice
+    return x + x if x is not None else elsewhere(x)  # twice
 
 
 def double(x):
@@ -211,4 +222,5 @@ def test_a_notebook_keeps_what_its_cells_hold(tmp_path):
     ]
     assert runs("print(my_gpt2.double(2), my_gpt2.Twice()(3))") == "4 6"
     text = mine.FILE.read_text()
-    assert "return x + x  # twice" in text and "checks" not in text and "exercises" not in text
+    assert "elsewhere(x)  # twice" in text and "__main__" not in text
+    assert "checks" not in text and "exercises" not in text

@@ -27,8 +27,8 @@ def keep(name: str, answer) -> None:
     Raises OSError if the source can't be found or the folder can't be written.
     """
     head, parts = _read()
-    parts[name] = _cell(answer)
-    head |= _needed(parts[name], _function(answer).__globals__)
+    parts[name], imports = _cell(answer)
+    head |= _needed(parts[name], _function(answer).__globals__) | imports
     text = "\n\n\n".join(f"# part {key}\n{parts[key]}" for key in sorted(parts, key=_place))
     defined = set(re.findall(r"^(?:def|class) (\w+)", text, re.M))
     used = set(re.findall(r"\w+", text)) - defined
@@ -90,27 +90,30 @@ def _function(answer):
     return inspect.unwrap(getattr(answer, "forward", answer))
 
 
-def _cell(answer) -> str:
-    """Return the definitions of the notebook cell that the answer stands in, without its last line.
+def _cell(answer) -> tuple[str, dict[str, str]]:
+    """Return the definitions of the answer's notebook cell, and its imports by what they bind.
 
-    Helpers, imports and constants that the reader put into the cell come along.
+    Helpers and constants that the reader put into the cell come along, its last line doesn't.
     """
     file = _function(answer).__code__.co_filename
     if os.path.exists(file):  # a script, not a cell
-        return inspect.getsource(answer).strip()
+        return inspect.getsource(answer).strip(), {}
     source = "".join(linecache.getlines(file))
     if not source:
         raise OSError("its source can't be found")
     nodes = [n for n in ast.parse(source).body if "PARTS" not in ast.unparse(n)]
     definitions = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     used = set().union(*map(_names, definitions))
-    lines, pieces = source.splitlines(), []
+    lines, pieces, imports = source.splitlines(), [], {}
     for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            one = [ast.unparse(type(node)(**vars(node) | {"names": [n]})) for n in node.names]
+            imports |= {_binds(line): line for line in one}
         targets = {t.id for t in getattr(node, "targets", ()) if isinstance(t, ast.Name)}
-        if node in definitions or isinstance(node, ast.Import | ast.ImportFrom) or targets & used:
+        if node in definitions or targets & used:
             first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
             pieces.append("\n".join(lines[first - 1 : node.end_lineno]))
-    return "\n\n\n".join(pieces)
+    return "\n\n\n".join(pieces), imports
 
 
 def _names(node: ast.AST) -> set[str]:
