@@ -27,6 +27,11 @@ def mixed(T):
     return torch.ones(T, T).tril().softmax(-1).tril()
 
 
+DEPTHS = ["embed", *(f"h.{i}" for i in range(12)), "ln_f"]
+NAMES = "right", "attn.c_proj not transposed", "erf GELU", "all at position 0"
+GAPS = {name: [0.0] + [4e-7 * 1000**i] * 13 for i, name in enumerate(NAMES)}
+
+
 DRAWINGS = {
     **{f"gpt2 {size}": lambda size=size: figures.gpt2(SIZES[size]) for size in SIZES},
     **{f"map {name}": lambda name=name: figures.course_map(name) for name in figures.STATIONS},
@@ -46,6 +51,10 @@ DRAWINGS = {
     "two maps": lambda: figures.attention_maps({"divided": mixed(6), "not": mixed(6)}, WORDS),
     "three maps": lambda: figures.attention_maps(dict.fromkeys("abc", mixed(12)), 2 * WORDS),
     "bits": lambda: figures.bits({"with GELU": [0.5] * 9 + [0.0], "without": [0.5, 0.16] * 5}),
+    "file": lambda: figures.file_sizes({"wte.weight": 38.6, "biases, LayerNorms": 0.06}),
+    "differences": lambda: figures.differences(GAPS, dict.fromkeys(GAPS, 3.2942), DEPTHS),
+    "decoding": lambda: figures.decoding_times([20, 130], [2.0, 10.0], [4.0, 4.5]),
+    "decoding close": lambda: figures.decoding_times([9, 10], [4.0, 4.1], [4.0, 4.0]),
 }
 
 
@@ -145,6 +154,11 @@ def test_alt_texts_say_what_the_tensors_hold():
     fig = figures.attention_maps({"sure": torch.eye(6), "even": mixed(6)}, WORDS)
     assert "sure: the largest weight of a row is 1.00" in fig.alt
     assert "with to 0.000" in figures.bits({"with": [1.0, 0.0], "without": [1.0, 0.2]}).alt
+    assert "b 3.00 MB, a 1.00 MB" in figures.file_sizes({"a": 1.0, "b": 3.0}).alt
+    fig = figures.differences({"wrong": [0.0, 0.5]}, {"wrong": 3.25}, ["embed", "ln_f"])
+    assert "wrong: from 0e+00 to 5e-01, loss 3.2500" in fig.alt
+    fig = figures.decoding_times([1, 8], [2.0, 9.0], [2.0, 3.0])
+    assert "3.0 × as fast" in fig.get_suptitle() and "9.0 ms without a cache and 3.0" in fig.alt
     assert "·I → 'm" in figures.targets().alt and "7 tokens" in figures.targets().alt
 
 

@@ -94,7 +94,7 @@ def test_each_dial_moves_the_distribution_and_only_a_prompt_runs_the_model():
 
 
 def test_the_button_draws_what_its_seed_says():
-    text, dial, _, said = dials(sampling_playground(speaker(), get_tokenizer(), prompt="<b>Hi"))
+    text, dial, _, said = dials(sampling_playground(speaker(), get_tokenizer(), prompts=["<b>Hi"]))
     spoken = []
     for seed in (1, 1, 2):
         dial["seed"].value = seed
@@ -129,10 +129,22 @@ def test_a_seed_that_is_none_is_told():
     assert "is no seed" in said.value
 
 
+def test_a_suggested_prompt_is_read_with_its_new_line():
+    seen, model = [], speaker()
+    model.wte.register_forward_hook(lambda _, idx, out: seen.append(idx[0][0].tolist()))
+    playground = sampling_playground(model, get_tokenizer(), prompts=("The dog", "ROMEO:\n"))
+    text, dial, _, said = dials(playground)
+    dial["ROMEO:\\n"].click()
+    assert text.value == "ROMEO:\\n"
+    assert [get_tokenizer().decode(ids) for ids in seen] == ["The dog", "ROMEO:\n"]
+    dial["Generate"].click()
+    assert "ROMEO:\n" in said.value
+
+
 def test_end_of_text_is_one_token():
     seen, model = [], speaker()
     model.wte.register_forward_hook(lambda _, idx, out: seen.append(idx[0].tolist()))
-    sampling_playground(model, get_tokenizer(), prompt="A<|endoftext|>")
+    sampling_playground(model, get_tokenizer(), prompts=["A<|endoftext|>"])
     assert seen == [[[32, 50256]]]
 
 

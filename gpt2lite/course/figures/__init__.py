@@ -27,7 +27,14 @@ from gpt2lite.course.figures.drawings import (
     targets,
     token_strip,
 )
-from gpt2lite.course.figures.tensors import attention_maps, bits, embeddings
+from gpt2lite.course.figures.tensors import (
+    attention_maps,
+    bits,
+    decoding_times,
+    differences,
+    embeddings,
+    file_sizes,
+)
 
 __all__ = [
     "AXES",
@@ -39,7 +46,10 @@ __all__ = [
     "compare_runs",
     "conv1d_transpose",
     "course_map",
+    "decoding_times",
+    "differences",
     "embeddings",
+    "file_sizes",
     "float_layouts",
     "forward_pass",
     "gpt2",

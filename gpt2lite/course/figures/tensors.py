@@ -1,4 +1,4 @@
-"""Pictures of tensors that a notebook has just computed: embeddings, attention weights, losses.
+"""Pictures of what a notebook has just computed: tensors, losses, differences, times.
 
 Knows nothing about models. A picture's title states what any values would show; the numbers in it
 and in its alt text come from the tensors.
@@ -7,6 +7,7 @@ and in its alt text come from the tensors.
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.ticker import MaxNLocator
 
 from gpt2lite.plotting import COLORS, figure, heatmap, label_line
 
@@ -95,5 +96,74 @@ def bits(curves: dict):
     fig.alt = (
         "Left, GELU and ReLU: GELU is smooth and dips below 0 near z = -0.75. Right, the loss of "
         f"two tiny MLPs over {steps} steps: {ends}."
+    )
+    return fig
+
+
+def file_sizes(megabytes: dict):
+    """Draw how much of a file each kind of tensor takes, the largest first. 7 x 2.6 inches."""
+    megabytes = dict(sorted(megabytes.items(), key=lambda item: -item[1]))
+    largest = next(iter(megabytes))
+    share = megabytes[largest] / sum(megabytes.values())
+    fig, ax = figure("curve", title=f"{largest} is {share:.0%} of the file")
+    for y, (kind, size) in enumerate(megabytes.items()):
+        ax.barh(y, size, color=COLORS["highlight" if kind == largest else "ours"])
+        ax.text(size, y, f" {size:.2f} MB", va="center")
+    ax.set(xlabel="size (MB)", xticks=[], ylim=(len(megabytes) - 0.5, -0.5))
+    ax.set_xlim(0, 1.12 * megabytes[largest])
+    ax.set_yticks(range(len(megabytes)), megabytes)
+    said = ", ".join(f"{kind} {size:.2f} MB" for kind, size in megabytes.items())
+    fig.alt = f"Bars: megabytes in the file by kind of tensor: {said}."
+    return fig
+
+
+def differences(gaps: dict, losses: dict, depths: list[str], allowed=1e-5):
+    """Draw by depth how far models are from a reference, on a log axis. 7 x 2.8 inches.
+
+    gaps: a model's name to its relative difference at each of `depths`; losses: to its loss.
+    """
+    looks = (("ours", "o", "-"), ("validation", "s", "--"), ("highlight", "D", "-."))
+    looks = (*looks, ("baseline", "^", ":"))
+    fig, ax = figure("wide", title="Each mistake leaves the line where it sits")
+    for (name, gap), (color, marker, line) in zip(gaps.items(), looks, strict=False):
+        look = {"color": COLORS[color], "marker": marker, "linestyle": line, "markersize": 4}
+        shown = [max(value, 1e-8) for value in gap]  # a log axis has no 0
+        ax.semilogy(shown, label=f"{name}:\nloss {losses[name]:.4f}", **look)
+    ax.axhline(allowed, color=COLORS["reference"], linewidth=1, linestyle=(0, (5, 3)))
+    ax.text(
+        len(depths) - 1, allowed * 0.7, "allowed", color=COLORS["reference"], ha="right", va="top"
+    )
+    ax.set(xlabel="depth", ylabel="relative difference δ", ylim=(5e-9, 20))
+    ax.set_yticks([1e-8, 1e-5, 1e-2, 1], ["0", "$10^{-5}$", "$10^{-2}$", "1"])
+    ax.set_xticks(range(len(depths)), depths, rotation=90 if len(depths) > 8 else 0)
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    said = ". ".join(
+        f"{name}: from {gap[0]:.0e} to {gap[-1]:.0e}, loss {losses[name]:.4f}"
+        for name, gap in gaps.items()
+    )
+    fig.alt = f"Relative difference to the reference by depth, on a log axis. {said}."
+    return fig
+
+
+def decoding_times(lengths: list[int], without: list[float], cached: list[float]):
+    """Draw the milliseconds for one more token, by the length of the text. 7 x 2.6 inches."""
+    title = f"After {lengths[-1]} tokens: {without[-1] / cached[-1]:.1f} × as fast with a cache"
+    fig, ax = figure("curve", title=title)
+    top = 1.1 * max(*without, *cached)
+    ends = {"with a cache": cached[-1], "without a cache": without[-1]}
+    low, high = sorted(ends, key=ends.get)
+    ends[high] = max(ends[high], ends[low] + 0.1 * top)  # or the two names touch
+    for ms, name, color, line in (
+        (without, "without a cache", "validation", "--s"),
+        (cached, "with a cache", "ours", "-o"),
+    ):
+        ax.plot(lengths, ms, line, markersize=4, color=COLORS[color])
+        label_line(ax, lengths[-1], ends[name], name, COLORS[color])
+    ax.set(xlabel="length of the text (tokens)", ylabel="time (ms / token)", ylim=(0, top))
+    ax.set_xticks(lengths)
+    ax.set_yticks([y for y in MaxNLocator(5).tick_values(0, top) if y <= top])
+    fig.alt = (
+        f"Time for the next token by length of the text: after {lengths[-1]} tokens it takes "
+        f"{without[-1]:.1f} ms without a cache and {cached[-1]:.1f} ms with one."
     )
     return fig

@@ -17,16 +17,17 @@ NEW_TOKENS = 32
 HEIGHT = 235  # pixels of the twelve bars
 
 
-def sampling_playground(model, tokenizer, prompt="Hello World ! I'm LLM", note=""):
+def sampling_playground(model, tokenizer, prompts=("Hello World ! I'm LLM",), note=""):
     """Return a prompt and the dials of sampling above the next token's distribution, live.
 
     The model runs when the prompt changes; a slider only cuts its logits anew. A button draws a
-    continuation, which turns pale when a dial moves. `note` says whose weights these are.
+    continuation, which turns pale when a dial moves. Each of `prompts` has a button of its own; in
+    the field, which has one line, a new line is written as \\n. `note` says whose weights it has.
     """
     named = {"style": {"description_width": "90px"}}
     wide = named | {"layout": {"width": "335px"}}
     text = widgets.Text(
-        prompt,
+        _one_line(prompts[0]),
         description="prompt",
         continuous_update=False,
         **named | {"layout": {"width": "675px"}},
@@ -36,8 +37,15 @@ def sampling_playground(model, tokenizer, prompt="Hello World ! I'm LLM", note="
     top_p = widgets.FloatSlider(1, min=0.05, max=1, step=0.05, description="top-p", **wide)
     seed = widgets.IntText(1337, description="seed", **named | {"layout": {"width": "180px"}})
     button = widgets.Button(description="Generate", button_style="primary")
+    suggested = [widgets.Button(description=_one_line(given)) for given in prompts]
     page, said = widgets.HTML(), widgets.HTML()
     logits, spoken = None, ""
+
+    def prompt():
+        return text.value.replace("\\n", "\n")
+
+    def suggest(chosen):
+        text.value = chosen.description
 
     def cuts():
         return {
@@ -48,7 +56,7 @@ def sampling_playground(model, tokenizer, prompt="Hello World ! I'm LLM", note="
 
     def read(_change=None):
         nonlocal logits
-        ids = tokenizer.encode(text.value, allowed_special="all")[-model.config.block_size :]
+        ids = tokenizer.encode(prompt(), allowed_special="all")[-model.config.block_size :]
         logits = next_logits(model, ids) if ids else None
         draw()
 
@@ -69,17 +77,23 @@ def sampling_playground(model, tokenizer, prompt="Hello World ! I'm LLM", note="
         except (RuntimeError, ValueError):  # which of them differs between releases of torch
             said.value = paper(f"{seed.value} is no seed: take a whole number of up to 18 digits.")
             return
-        for continuation in _growing(model, tokenizer, text.value, generator, cuts()):
-            spoken = _speech(text.value, continuation)
+        for continuation in _growing(model, tokenizer, prompt(), generator, cuts()):
+            spoken = _speech(prompt(), continuation)
             said.value = paper(spoken)
 
     text.observe(read, "value")
     for dial in (temperature, top_k, top_p, seed):
         dial.observe(draw, "value")
+    for choice in suggested:
+        choice.on_click(suggest)
     button.on_click(speak)
     read()
-    rows = [temperature, top_k], [top_p, seed, button]
+    rows = suggested, [temperature, top_k], [top_p, seed, button]
     return widgets.VBox([text, *map(widgets.HBox, rows), page, said])
+
+
+def _one_line(prompt):
+    return prompt.replace("\n", "\\n")
 
 
 def _chances(logits, tokenizer, note, **cuts):
