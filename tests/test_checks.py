@@ -233,6 +233,11 @@ def test_the_readers_own_goes_on_if_it_is_right(capsys):
     [
         (lambda x: ..., "○ double: not written yet, the course's own stands in"),
         (lambda x: x * x, "✗ double: that is the square. The course's own stands in"),
+        (
+            lambda x: None,
+            "✗ double: for 1: it returns nothing: is `return` missing at its end, or in one "
+            "branch? The course's own stands in",
+        ),
         (double, "○ double: not written yet, the course's own stands in"),  # the line run again
     ],
 )

@@ -11,6 +11,7 @@ from torch import nn
 from gpt2lite.course.compare import brief, differs
 
 A = torch.arange(1.0, 7.0).view(2, 3)
+NEAR = torch.tensor([1.23456, 1.0], dtype=torch.float64)  # two numbers must not look equal
 HUGE = torch.tensor([1e6, 1.0])
 
 
@@ -71,6 +72,7 @@ def test_the_same_value_agrees(got, expected):
         (False, "bf16", "it returns False"),
         (None, True, "it returns None, expected True"),
         ((1, 2, 3), (1, 2), "it returns (1, 2, 3), expected (1, 2)"),
+        (NEAR + 2e-5, NEAR, "at [0] it returns 1.23458, expected 1.23456"),
         ((1, 3), (1, 2), "at 1, it returns 3, expected 2 (+1)"),
         ("ab", ("a", "b"), "it returns 'ab', expected ('a', 'b')"),
         (torch.tensor(1), (1,), "it returns tensor(1)"),

@@ -165,9 +165,10 @@ def build(answer: Callable, part: Part) -> Callable:
     own = part.solution
     again = answer is own or getattr(answer, "forward", None) is getattr(own, "forward", 0)
     verdict = Verdict("○") if again else judge(answer, part)
+    asks = verdict.sentence.endswith("?")
     found, then = {
         "✓": (f"yours, right in all {len(part.cases)} cases", "; it is used from here on"),
-        "✗": (verdict.sentence, ". The course's own stands in"),
+        "✗": (verdict.sentence, f"{'' if asks else '.'} The course's own stands in"),
         "○": ("not written yet", ", the course's own stands in"),
     }[verdict.mark]
     print(f"{verdict.mark} {own.__name__}: {found}{'' if part.exercise else then}")

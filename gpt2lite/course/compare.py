@@ -96,7 +96,9 @@ def _tensor(got, expected, tolerance) -> str:
     at = tuple(off.nonzero()[0].tolist())
     place = f"at {list(at)} " if at else ""
     hint = relation(a, b)
-    return f"{place}it returns {a[at]:.5g}, expected {b[at]:.5g}{': ' if hint else ''}{hint}"
+    shown = [(f"{a[at]:.{n}g}", f"{b[at]:.{n}g}") for n in (5, 9, 17)]
+    x, y = next((pair for pair in shown if pair[0] != pair[1]), shown[-1])
+    return f"{place}it returns {x}, expected {y}{': ' if hint else ''}{hint}"
 
 
 def _apart(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> torch.Tensor:

@@ -48,7 +48,7 @@ _EMBED = Part(
         ),
         (
             lambda idx, wte, wpe: wte[idx] + wpe[torch.arange(0, idx.size(1), len(wpe))],
-            "every token gets position 0: arange's third argument is the step",
+            "every token gets position 0: take rows 0 to T-1 (arange's third argument is the step)",
         ),
         (
             lambda idx, wte, wpe: wte[idx] + wpe[1 : idx.size(1) + 1],
@@ -112,6 +112,10 @@ def _attend(q, k, v, scale=None, visible=lambda square: square.tril(), dim=-1):
 
 def _scores(q, k):
     return q @ k.transpose(-2, -1) / q.size(-1) ** 0.5
+
+
+def _masked(square, value=-torch.inf):
+    return square.masked_fill(torch.ones_like(square, dtype=torch.bool).triu(1), value)
 
 
 def _qkv(*shape, seed, value=None, grad=False):
@@ -201,6 +205,30 @@ _ATTEND = Part(
         (
             lambda q, k, v: _attend(q, k, v, scale=v.size(-1) ** -0.5) @ v,
             "the scores are divided by the root of v's channels: √D belongs to q and k",
+        ),
+        (
+            lambda q, k, v: _masked(_scores(q, k)) @ v,
+            "the softmax is missing: it turns the masked scores into weights, row by row",
+        ),
+        (
+            lambda q, k, v: _masked(_scores(q, k).softmax(-1)) @ v,
+            "the mask comes after the softmax, so weights are -inf: mask the scores",
+        ),
+        (
+            lambda q, k, v: _masked(_scores(q, k), torch.inf).softmax(-1) @ v,
+            "the future's scores are +inf, which gives nan: set them to -inf",
+        ),
+        (
+            lambda q, k, v: _attend(q, k, v) * torch.nan @ v,
+            "0 times inf is nan: set the scores with masked_fill or torch.where",
+        ),
+        (
+            lambda q, k, v: _attend(q, k, v).transpose(-2, -1) @ v,
+            "the weights are transposed: row t holds the weights with which t reads",
+        ),
+        (
+            lambda q, k, v: _attend(q, v, k) @ k,
+            "k and v are swapped: q is compared with k, and v is handed over",
         ),
         (
             lambda q, k, v: q @ k.permute(2, 1, 0) if q.dim() > 2 else attend(q, k, v),
@@ -320,6 +348,10 @@ _HEADS = Part(
             "this passes the values on: call self.attend(q, k, v)",
         ),
     ),
+    forbidden={
+        "scaled_dot_product_attention": "this is PyTorch's attention: call yours, "
+        "self.attend(q, k, v)",
+    },
 )
 
 
@@ -420,6 +452,22 @@ def _mlp_first(self, x):
     return x + self.attn(self.ln_1(x))
 
 
+def _parts_swapped(self, x):
+    x = x + self.mlp(self.ln_1(x))
+    return x + self.attn(self.ln_2(x))
+
+
+def _in_place(self, x):
+    x += self.attn(self.ln_1(x))
+    x += self.mlp(self.ln_2(x))
+    return x
+
+
+def _norm_of_the_result(self, x):
+    x = x + self.ln_1(self.attn(x))
+    return x + self.ln_2(self.mlp(x))
+
+
 def _norms_swapped(self, x):
     x = x + self.attn(self.ln_2(x))
     return x + self.mlp(self.ln_1(x))
@@ -478,6 +526,22 @@ _BLOCK = Part(
             "ln_1 is used twice: the MLP reads ln_2(x)",
         ),
         (
+            _in_place,
+            "x += changes the caller's tensor, which the backward pass needs: write x = x + …",
+        ),
+        (
+            lambda self, x: x + self.mlp(self.ln_2(_after_attention(self, x))),
+            "the second line adds to the x from before attention: attention's result is lost",
+        ),
+        (
+            _norm_of_the_result,
+            "the LayerNorms work on the results: they stand before attention and before the MLP",
+        ),
+        (
+            _parts_swapped,
+            "the MLP comes first: attention reads ln_1(x), and after it the MLP reads ln_2(x)",
+        ),
+        (
             _after_attention,
             "the MLP is missing: the second line adds mlp(ln_2(x))",
         ),
@@ -521,6 +585,10 @@ def _head(self, x):
     return F.linear(self.ln_f(x), self.wte.weight)
 
 
+def _twice(block):
+    return lambda x: x + block(x)
+
+
 def _parallel(self, idx):
     x = _stream(self, idx, ())
     return _head(self, x + sum(block(x) for block in self.h))
@@ -562,6 +630,16 @@ _GPT = Part(
         (
             lambda self, idx: _head(self, _stream(self, idx, ())),
             "the blocks are missing, or what they return is thrown away: x = block(x)",
+        ),
+        (
+            lambda self, idx: _head(self, _stream(self, idx, [_twice(b) for b in self.h])),
+            "x is added again: the block already adds to it, so x = block(x)",
+        ),
+        (
+            lambda self, idx: F.linear(
+                _stream(self, idx, [nn.Sequential(b, self.ln_f) for b in self.h]), self.wte.weight
+            ),
+            "ln_f stands inside the loop: it comes once, after the last block",
         ),
         (
             _parallel,
@@ -655,6 +733,29 @@ _LOSS = Part(
             "this is the last target alone: every position but the last has one",
         ),
         (
+            lambda logits, idx: F.cross_entropy(logits.flatten(0, 1)[:-1], idx.flatten()[1:]),
+            "the end of one sequence is asked for the start of the next: shift first, then join B "
+            "and T",
+        ),
+        (
+            lambda logits, idx: F.nll_loss(logits[:, :-1].flatten(0, 1), idx[:, 1:].flatten()),
+            "F.nll_loss takes log-probabilities: F.cross_entropy takes logits",
+        ),
+        (
+            lambda logits, idx: (
+                -(-_loss(logits[:, :-1], idx[:, 1:], reduction="none")).exp().mean().log()
+            ),
+            "this is -log of the mean probability: take the mean of -log p",
+        ),
+        (
+            lambda logits, idx: _loss(logits[:, :-1], idx[:, 1:], reduction="sum") / idx.numel(),
+            "the sum is divided by B · T: there are B · (T - 1) targets",
+        ),
+        (
+            lambda logits, idx: _loss(logits[:, :-1], idx[:, 1:]).item(),
+            "this is a plain number, from which no gradient comes: return the tensor, without item",
+        ),
+        (
             lambda logits, idx: _loss(logits[:, :-1], idx[:, 1:]).exp(),
             "this is the perplexity, exp of the loss: return the loss",
         ),
@@ -722,6 +823,22 @@ _PARAMETERS = Part(
         (
             _less(lambda c: (2 * c.n_layer + 1) * c.n_embd),
             "a LayerNorm has a weight and a bias: 2C, not C",
+        ),
+        (
+            _less(lambda c: c.n_embd),
+            "ln_f has a weight and a bias: 2C, not C",
+        ),
+        (
+            _less(lambda c: 2 * c.n_layer * c.n_embd),
+            "2C a block are missing: it has two LayerNorms, 2C each",
+        ),
+        (
+            _less(lambda c: c.n_layer * (4 * c.n_embd**2 + 4 * c.n_embd)),
+            "attention is missing: c_attn goes from C to 3C, attn.c_proj from C to C",
+        ),
+        (
+            _less(lambda c: c.n_layer * (8 * c.n_embd**2 + 5 * c.n_embd)),
+            "the MLP is missing: c_fc goes from C to 4C, mlp.c_proj back to C",
         ),
         (
             _less(lambda c: c.n_layer * (c.n_embd**2 + c.n_embd)),
@@ -806,6 +923,10 @@ def _draw(model, idx, n, top_p, at=-1, read=None, pick=None, join=None, crop=Tru
     return idx
 
 
+def _sharpened(p, temperature):
+    return probabilities(p.log(), temperature)
+
+
 _MANY = torch.full((4000, 1), 2)
 
 _DRAW = Part(
@@ -858,6 +979,20 @@ _DRAW = Part(
             "block_size tokens",
         ),
         (
+            lambda *a: _draw(*a, join=lambda idx, token: [idx[:, -TINY.block_size :], token]),
+            "the text itself is cut: cut only what the model reads, and append to all of idx",
+        ),
+        (
+            lambda model, idx, n, top_p: idx,
+            "nothing is appended: torch.cat returns a new tensor, so idx = torch.cat(…)",
+        ),
+        (
+            lambda model, idx, n, top_p: _draw(
+                model, idx, n, 1.0, pick=lambda p: torch.multinomial(_sharpened(p, top_p), 1)
+            ),
+            "probabilities' second argument is the temperature: write top_p=top_p",
+        ),
+        (
             lambda *a: _draw(*a, read=lambda idx, prompt: idx[:, : TINY.block_size]),
             "of a long text the model reads the beginning: give it the last block_size tokens",
         ),
@@ -900,7 +1035,7 @@ def _where(values):
 
 _LOOKS_BACK = Part(
     solution=looks_back,
-    cases=((_maps(3, 4, 6, 4),), (_maps(2, 5, 9, 7),), (_maps(1, 3, 2, 3),)),
+    cases=((_maps(3, 4, 6, 6),), (_maps(2, 5, 9, 10),), (_maps(1, 3, 2, 3),)),
     mistakes=(
         (
             lambda weights: _where(weights.diagonal(0, 2, 3).mean(-1)),
@@ -909,6 +1044,16 @@ _LOOKS_BACK = Part(
         (
             lambda weights: _where(weights.diagonal(1, 2, 3).mean(-1)),
             "the diagonal above the main one is the future, all 0: take offset -1",
+        ),
+        (
+            lambda weights: _where(weights.tril(-1).mean((2, 3))),
+            "this counts all that lies before t: take t - 1 alone, diagonal(-1, 2, 3)",
+        ),
+        (
+            lambda weights: divmod(
+                weights.diagonal(-1, 2, 3).mean(-1).argmax().item(), len(weights)
+            ),
+            "the division is by L: divmod by H, the heads of a layer",
         ),
         (
             lambda weights: _where(weights[..., 1:, 0].mean(-1)),

@@ -423,6 +423,7 @@ def targets(text=SENTENCE):
     )
     canvas = Canvas(7, 1.7, alt)
     canvas.title(0.1, 0.2, f"{T} tokens make {T - 1} inputs and {T - 1} targets")
+    canvas.text(6.85, 0.2, "grey arrow: the same token", "r", GREY)
     step = 5.9 / (T - 1)
     for t, (name, after) in enumerate(pairwise(names)):
         x = 1.0 + step * (t + 0.5)
@@ -431,7 +432,7 @@ def targets(text=SENTENCE):
         canvas.line((x, 0.91), (x, 1.19))
         canvas.box(x, 1.35, step - 0.12, 0.28, after, TOKEN)
         if t:  # the same token, one position earlier
-            canvas.line((x - 0.12, 0.91), (x - step + 0.12, 1.19), color=FAINT, dash=(0, (3, 2)))
+            canvas.line((x - 0.12, 0.91), (x - step + 0.12, 1.19), color=FAINT)
     for y, name in ((0.5, "position t"), (0.75, "input"), (1.35, "target")):
         canvas.text(0.85, y, name, "r", GREY if y == 0.5 else INK)
     return canvas.fig
