@@ -6,7 +6,7 @@ Readers sit at a T4; the machines that test this course have none. As a pytest p
 for the tests and, by an IPython start-up file, in every notebook's kernel. It finds tensors on the
 wrong device, `.numpy()` of a GPU tensor, generators of another device, bf16 where a T4 emulates it,
 fp16 without a scaler. It knows nothing about speed or about kernels that a GPU lacks; its memory is
-what Python sees: the results of operations, not what is made and freed inside one.
+that of the tensors alive, without an allocator's slack.
 
 On the GPU is a tensor whose storage the meter counts: a view, `.data` or a parameter shares it, so
 that each is where its numbers are. Names and messages are PyTorch's own. The file is long because
@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 NAME, CAPABILITY, TOTAL = "Tesla T4", (7, 5), int(14.56 * 2**30)
 KERNELS = pytest.StashKey[Path]()  # the folder of their start-up file; each leaves its number there
@@ -79,7 +80,23 @@ MIXES = {torch.Tensor.copy_, torch.Tensor.data.__set__, torch._has_compatible_sh
 INDEXES = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}
 MOVES = {torch.Tensor.to, torch.Tensor.cuda, torch.Tensor.cpu}
 TO_NUMPY = {torch.Tensor.numpy, torch.Tensor.__array__}
-PRODUCTS = {F.linear, F.embedding, F.scaled_dot_product_attention}  # what a model is made of
+LAYERS = {F.linear, F.embedding, F.scaled_dot_product_attention}  # what a model is made of
+PRODUCTS = {F.linear, F.scaled_dot_product_attention}
+PRODUCTS |= {torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm}
+
+
+class Counting(TorchDispatchMode):
+    """Inside one function of torch, or a backward pass: all that it makes lies on the GPU."""
+
+    def __init__(self, meter):
+        super().__init__()
+        self.meter = meter
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tensors(result):
+            self.meter.add(tensor)
+        return result
 
 
 class T4(TorchFunctionMode):
@@ -112,7 +129,7 @@ class T4(TorchFunctionMode):
         gpu = [on(tensor) for tensor in given]
         if not self.inside_backward() and func not in MIXES:
             self.refuse_to_mix(func, args, given, gpu)
-        if func in PRODUCTS and any(gpu) and any(t.dtype == torch.bfloat16 for t in given):
+        if func in LAYERS and any(gpu) and any(t.dtype == torch.bfloat16 for t in given):
             raise RuntimeError(f"bf16 on a {NAME}, which only emulates it: take fp16 and a scaler")
         gpu = any(gpu) and func not in MIXES and not (func is torch.tensor and len(given) > 1)
         if (device := kwargs.get("device")) is not None and func is not torch.device:
@@ -124,7 +141,11 @@ class T4(TorchFunctionMode):
                     f"Expected a '{kind}' device type for generator but found "
                     f"'{generator.device.type}'"
                 )
-        result = func(*args, **kwargs)
+        if func in PRODUCTS and gpu and (_autocasts() or given[0].dtype == torch.float16):
+            result = multiply_as_a_t4(func, args, kwargs)
+        else:
+            with Counting(self.meter) if gpu else nullcontext():
+                result = func(*args, **kwargs)
         if gpu or self.inside_backward():
             for tensor in tensors(result):
                 self.meter.add(tensor)
@@ -166,6 +187,22 @@ class T4(TorchFunctionMode):
             )
 
 
+def multiply_as_a_t4(func, args, kwargs):
+    """Take fp16, sum in fp32, return fp16, as Tensor Cores do; a CPU's own fp16 takes minutes."""
+
+    def widen(value):
+        is_number = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return value.half().float() if is_number else value
+
+    with torch.amp.autocast_mode.autocast("cpu", enabled=False):
+        kwargs = {name: widen(value) for name, value in kwargs.items()}
+        return func(*map(widen, args), **kwargs).half()
+
+
+def _autocasts() -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.float16
+
+
 def _is_cuda(value):
     return isinstance(value, (str, torch.device)) and torch.device(value).type == "cuda"
 
@@ -201,13 +238,17 @@ def installed() -> ExitStack:
             gpu.half = gpu.half or self.half and torch.is_grad_enabled()
             return super().__enter__()
 
-    scale = torch.amp.GradScaler.scale
+    scale, scaler_step = torch.amp.GradScaler.scale, torch.amp.GradScaler.step
 
     def remember_scaled(self, outputs):
         result = scale(self, outputs)
         for tensor in tensors(result) if self.is_enabled() else ():
             tensor.scaled = True
         return result
+
+    def step_unscaled(self, optimizer, *args, **kwargs):
+        gpu.unscaled = gpu.unscaled and not self.is_enabled()
+        return scaler_step(self, optimizer, *args, **kwargs)
 
     def refuse_unscaled(optimizer, args, kwargs):
         if gpu.unscaled:
@@ -249,7 +290,8 @@ def installed() -> ExitStack:
     stack.enter_context(mock.patch.multiple(torch, Generator=Generator, autocast=autocast))
     stack.enter_context(mock.patch.object(torch.amp, "autocast", autocast))
     stack.enter_context(mock.patch.object(torch, "compile", lambda model, **_: model))
-    stack.enter_context(mock.patch.object(torch.amp.GradScaler, "scale", remember_scaled))
+    scaler = {"scale": remember_scaled, "step": step_unscaled}
+    stack.enter_context(mock.patch.multiple(torch.amp.GradScaler, **scaler))
     hook = register_optimizer_step_pre_hook(refuse_unscaled)
     stack.callback(hook.remove)
     stack.enter_context(gpu)

@@ -148,6 +148,14 @@ def test_tensors_go_and_stay_where_a_gpu_has_them():
     assert model.to("cpu").wte.weight.device == cpu
 
 
+def test_products_are_fp16_with_its_range_and_its_digits():
+    x = torch.tensor([[300.0, 1 + 2**-12]], device="cuda")
+    with torch.autocast("cuda", torch.float16):
+        square = x.t() @ x
+        assert square.dtype == torch.float16 and square[0, 0].isinf() and square[1, 1] == 1
+    assert (x.t() @ x)[0, 0] == 90000 and (x.half().t() @ x.half())[0, 0].isinf()
+
+
 def test_its_memory_is_that_of_the_tensors_alive():
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
