@@ -192,7 +192,7 @@ def heatmap(ax, matrix, kind="attention", rows=None, columns=None):
 
 
 def to_png(fig, dpi=DPI):
-    """Return a figure as a PNG of 128 colours, a third of the size, the same bytes each time."""
+    """Return a figure as a PNG of 64 colours, a third of the size, the same bytes each time."""
     raw, small, about = io.BytesIO(), io.BytesIO(), PngInfo()
     for text in fig.findobj(Text):
         text.set_color(ink(text.get_color()))
@@ -200,7 +200,7 @@ def to_png(fig, dpi=DPI):
     about.add_itxt("Description", getattr(fig, "alt", ""))
     # By coverage a thin pale line keeps its colour, and by k-means a heatmap its shades.
     few = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 5, "dither": Image.Dither.NONE}
-    image = Image.open(raw).convert("RGB").quantize(128, **few)
+    image = Image.open(raw).convert("RGB").quantize(64, **few)
     image.save(small, format="PNG", optimize=True, dpi=(dpi, dpi), pnginfo=about)
     return small.getvalue()
 
