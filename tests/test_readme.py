@@ -60,6 +60,17 @@ def test_its_steps_are_the_records(run):
     assert f"step {run[-1]}: {ms:,.0f} ms" in README
 
 
+def test_its_costs_are_those_of_the_benchmarks():
+    measured = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8").splitlines()
+    section = README.split("## What it costs")[1].split("##")[0]
+    rows = re.findall(r"^\| .*\| ([\d.,]+ m?s) \| ([\d.,]+ m?s) \| ([\d.]+) \|$", section, re.M)
+    assert len(rows) == 4
+    for ours, theirs, _ in rows:
+        assert any({ours, theirs} <= {*re.split(r" *\| *", line)} for line in measured), (
+            f"benchmarks/README.md has no row with {ours} and {theirs}"
+        )
+
+
 def test_its_samples_are_those_that_notebook_02_drew():
     cells = nbformat.read(ROOT / "notebooks" / "02_pretrained_weights.ipynb", as_version=4).cells
     printed = "".join(o.get("text", "") for cell in cells for o in cell.get("outputs", []))
