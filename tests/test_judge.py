@@ -216,6 +216,11 @@ def test_random_parts_start_from_one_seed_and_leave_the_readers_alone():
     assert "it returns 'no ids'" in judge(lambda p: "no ids", frequent).sentence
 
 
+def test_a_gradient_that_sums_to_0_counts_too():
+    part = Part(lambda x: x.softmax(-1), ((X.clone().requires_grad_(),),), ())
+    assert "no gradient comes" in judge(lambda x: x.detach().softmax(-1) + 0 * x, part).sentence
+
+
 def test_gradients_stay_on_after_an_answer_that_turns_them_off():
     judge(lambda x: torch.set_grad_enabled(False) and x, TRAINED)
     assert torch.is_grad_enabled()
