@@ -92,7 +92,11 @@ def test_the_same_value_agrees(got, expected):
         (A.long() + (A == 4), A.long(), "at [1, 0] it returns 5, expected 4"),
         (A + 1e-3 * (A == 6), A, "at [1, 2] it returns 6.001, expected 6"),
         (HUGE + torch.tensor([0.0, 20.0]), HUGE, "at [1]"),
-        (HUGE.long() + 1, HUGE.long(), "at [0] it returns 1e+06"),  # a count is exact
+        (
+            HUGE.long() + 1,
+            HUGE.long(),
+            "at [0] it returns 1000001, expected 1000000",
+        ),  # a count is exact
         (torch.tensor([math.inf, 2.0]), torch.tensor([math.inf, 1.0]), "at [1]"),
         (A.where(A < 6, math.nan), A, "there is nan in it"),
         (A.where(A < 6, math.inf), A, "at [1, 2] it returns inf"),
