@@ -278,13 +278,13 @@ _LOAD = Part(
             "strict=False says nothing when a tensor is missing: raise a ValueError with its name",
         ),
         (
-            lambda model, tensors: _copied(model, tensors, checked=False),
-            "a missing tensor goes unnoticed: raise a ValueError with its name",
-        ),
-        (
             _copied,
             "a tensor of another shape is broadcast in silence: compare the shapes, and raise a "
             "ValueError",
+        ),
+        (
+            lambda model, tensors: _copied(model, tensors, checked=False),
+            "a missing tensor goes unnoticed: raise a ValueError with its name",
         ),
         (
             _without_extra,
@@ -576,6 +576,12 @@ _ATTEND = Part(
             "the mask is missing: a prompt of several tokens must not see its future",
         ),
         (
+            lambda q, k, v, cache: _attend(
+                q, k, v, cache, mask=lambda T, S: torch.ones(T, S, dtype=torch.bool).triu(S - T + 1)
+            )[:2],
+            "the mask is the wrong way round: True is where a token may look",
+        ),
+        (
             lambda q, k, v, cache: attend_cached(q, k, v, None),
             "the cache is not used: put its keys and values in front of the new ones",
         ),
@@ -791,6 +797,10 @@ _BYTES = Part(
         (
             lambda c, B, T, size: 2 * c.n_layer * T * c.n_embd * size,
             "each of the B sequences has its own cache",
+        ),
+        (
+            lambda c, B, T, size: 2 * c.n_layer * B * c.block_size * c.n_embd * size,
+            "that is a full window: only T tokens are in the cache",
         ),
     ),
 )
