@@ -202,11 +202,13 @@ def test_an_error_becomes_a_line_and_a_status(capsys, monkeypatch, error, status
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE to imitate")
 def test_a_reader_that_has_seen_enough_is_no_error():
-    code = "from gpt2lite import __main__ as m; import sys; sys.exit(m.main(['fetch']))"
-    code = code.replace("; import", "; m.fetch_corpus = lambda name: 'x'; import")
+    code = "from gpt2lite import __main__ as m; import sys; m.fetch = lambda: print('x'); "
+    code += "sys.exit(m.main(['fetch']))"
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([sys.executable, "-c", code], stdout=writer, stderr=subprocess.PIPE)
+    env = os.environ | {"PYTHONUNBUFFERED": ""}  # so that the end of the process writes it out
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, stdout=writer, stderr=subprocess.PIPE)
     os.close(writer)
     assert done.returncode == 141 and not done.stderr
 

@@ -113,6 +113,24 @@ def test_the_hub_is_asked_where_the_environment_says(monkeypatch):
     assert asked == [(f"{host}/{path}", "HEAD", 2) for host in hosts]
 
 
+def test_a_hub_that_is_silent_is_not_waited_for(monkeypatch):
+    waits = []
+
+    class Thread:
+        def __init__(self, target, daemon):
+            assert daemon, "the process would wait for it at its end"
+
+        def start(self):
+            pass
+
+        def join(self, timeout=None):
+            waits.append(timeout)
+
+    monkeypatch.setattr(doctor.threading, "Thread", Thread)
+    ((mark, _, words),) = doctor._hub()
+    assert mark == doctor.LATER and "does not answer" in words and waits == [2]
+
+
 def test_a_full_disk_is_broken(monkeypatch, cache):
     asked = []
 

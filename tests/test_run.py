@@ -219,6 +219,23 @@ def test_the_log_says_what_ran(tmp_path):
     assert GPTConfig(**head["model"]) == tiny_gpt(dropout=0.1).config
 
 
+def test_log_and_tensorboard_get_the_same_records(tmp_path, monkeypatch):
+    points, closed = [], []
+
+    class Board:
+        def __init__(self, folder):
+            self.write = lambda record: points.append(dict(record))
+            self.close = lambda: closed.append(folder)
+
+    monkeypatch.setattr(run.log, "TensorBoard", Board)
+    options = {"log_file": tmp_path / "log", "tensorboard": tmp_path / "tb"}
+    train(**options, save=tmp_path / "run", val_fraction=0.25)
+    assert points == read_log(tmp_path / "log")[1] and "validation" in points[-1]
+    assert closed == [tmp_path / "tb"]
+    place = checkpoint.load(tmp_path / "run")["log"]
+    assert place["offset"] == (tmp_path / "log").stat().st_size
+
+
 def test_it_compiles_if_asked_and_says_so(monkeypatch, capsys):
     monkeypatch.setattr(torch, "compile", lambda model: lambda idx: model(idx))
     train(compile=True)
