@@ -105,7 +105,7 @@ class T4(TorchFunctionMode):
     def __init__(self):
         super().__init__()
         self.meter = Meter()
-        self.half = self.unscaled = False  # was the last forward, backward pass in fp16, unscaled?
+        self.half = self.unscaled = False  # was the last forward pass, the last backward in fp16?
         self.backward_on_gpu = False
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -123,8 +123,7 @@ class T4(TorchFunctionMode):
         if func is torch.Tensor.pin_memory:
             return args[0]
         if func is torch.Tensor.backward:
-            self.unscaled = self.half and not getattr(args[0], "scaled", False)
-            self.half, self.backward_on_gpu = False, on(args[0])
+            self.unscaled, self.half, self.backward_on_gpu = self.half, False, on(args[0])
         given = list(tensors([args, kwargs]))
         gpu = [on(tensor) for tensor in given]
         if not self.inside_backward() and func not in MIXES:
@@ -238,15 +237,9 @@ def installed() -> ExitStack:
             gpu.half = gpu.half or self.half and torch.is_grad_enabled()
             return super().__enter__()
 
-    scale, scaler_step = torch.amp.GradScaler.scale, torch.amp.GradScaler.step
+    scaler_step = torch.amp.GradScaler.step
 
-    def remember_scaled(self, outputs):
-        result = scale(self, outputs)
-        for tensor in tensors(result) if self.is_enabled() else ():
-            tensor.scaled = True
-        return result
-
-    def step_unscaled(self, optimizer, *args, **kwargs):
+    def step_of_a_scaler(self, optimizer, *args, **kwargs):
         gpu.unscaled = gpu.unscaled and not self.is_enabled()
         return scaler_step(self, optimizer, *args, **kwargs)
 
@@ -290,8 +283,7 @@ def installed() -> ExitStack:
     stack.enter_context(mock.patch.multiple(torch, Generator=Generator, autocast=autocast))
     stack.enter_context(mock.patch.object(torch.amp, "autocast", autocast))
     stack.enter_context(mock.patch.object(torch, "compile", lambda model, **_: model))
-    scaler = {"scale": remember_scaled, "step": step_unscaled}
-    stack.enter_context(mock.patch.multiple(torch.amp.GradScaler, **scaler))
+    stack.enter_context(mock.patch.object(torch.amp.GradScaler, "step", step_of_a_scaler))
     hook = register_optimizer_step_pre_hook(refuse_unscaled)
     stack.callback(hook.remove)
     stack.enter_context(gpu)

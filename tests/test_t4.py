@@ -97,10 +97,10 @@ session = setup.start("x")
 model = GPT(GPTConfig(32, 256, 1, 2, 8)).to(session.device)
 x = torch.arange(16, device=session.device).view(2, 8)
 opt = torch.optim.AdamW(model.parameters())
-def step(dtype):
+def step(dtype, scaler=torch.amp.GradScaler("cuda", enabled=False)):
     with torch.autocast("cuda", dtype):
         loss = F.cross_entropy(model(x).flatten(0, 1).float(), x.flatten())
-    loss.backward()
+    scaler.scale(loss).backward()
     opt.step()
 """
 IN_A_NOTEBOOK = {  # a cell, and what the T4 says
@@ -114,6 +114,7 @@ IN_A_NOTEBOOK = {  # a cell, and what the T4 says
         "autocast to bf16 on a Tesla T4"
     ),
     "step(torch.float16)": "fp16 gradients without a GradScaler",
+    "step(torch.float16, torch.amp.GradScaler('cuda'))": "fp16 gradients without a GradScaler",
 }
 
 
@@ -167,6 +168,10 @@ def test_its_memory_is_that_of_the_tensors_alive():
     del view
     assert torch.cuda.memory_allocated() == before
     assert torch.cuda.max_memory_allocated() - before == 2 * 2**20
+    x = torch.zeros(256, 1024, device="cuda", requires_grad=True)
+    (x * x).sum().backward()
+    assert torch.cuda.memory_allocated() - before == 2 * 2**20, "a gradient takes memory"
+    assert torch.cuda.max_memory_allocated() - before > 3 * 2**20, "so does a backward pass"
 
 
 def test_its_memory_can_be_too_small():
