@@ -76,8 +76,9 @@ class TrainConfig:
     seq_len: int = 32  # T, tokens of one sequence
     grad_accum_steps: int = 1  # forward passes whose gradients make one step
     lr: float = 3e-4  # at its highest
-    min_lr: float | None = None  # where the cosine ends; None is lr: a constant rate
+    min_lr: float | None = None  # where the rate ends; None: lr, so constant, or 0 with a cooldown
     warmup_steps: int = 0  # linear, from 0
+    cooldown_steps: int = 0  # the last ones, linear to min_lr; 0: a cosine instead
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01  # of matrices; biases and gains have none
     grad_clip: float | None = None  # the gradient's norm at most
@@ -94,6 +95,12 @@ class TrainConfig:
             raise ValueError(f"min_lr={self.min_lr} must lie between 0 and lr={self.lr}")
         if type(self.warmup_steps) is not int or not 0 <= self.warmup_steps <= self.steps:
             raise ValueError(f"warmup_steps={self.warmup_steps} must lie in 0 to {self.steps}")
+        rest = self.steps - self.warmup_steps
+        if type(self.cooldown_steps) is not int or not 0 <= self.cooldown_steps <= rest:
+            raise ValueError(
+                f"cooldown_steps={self.cooldown_steps} must lie in 0 to {rest}, the steps after "
+                "the warm-up"
+            )
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), not {self.betas}")
         if not 0 <= self.weight_decay < math.inf:

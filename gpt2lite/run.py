@@ -46,6 +46,9 @@ def train(
     there goes on from it. At the end `export` gets the model, the best if `save` kept one, and the
     tokenizer, as transformers opens them, in bf16. `name` and `command` are for the log's header.
 
+    One run at a constant rate, the trunk, serves several cooldowns: copy its `save` when k steps
+    are done, and train with the copy, steps=k + n and cooldown_steps=n.
+
     Whatever can be known to fail is refused before the first step, with a ValueError, DataError,
     LogError, ResumeError or OSError; TrainingError is what a step may raise.
     """

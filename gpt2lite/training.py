@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from tqdm import tqdm
@@ -274,17 +274,29 @@ class Trainer:
     def load_state_dict(self, state: dict) -> None:
         """Go on from where `state_dict` was taken, as if the run had never stopped.
 
-        Raises TrainingError if that run had other settings; only `steps` may differ. Raises
+        Raises TrainingError if that run had other settings. `steps` may differ, and while the rate
+        is constant `cooldown_steps` too: several Trainers may then cool down from one state. Raises
         ResumeError if the state is not one that this Trainer could have made.
         """
         same_form(state, self.state_dict(), free=("config", "optimizer", "scaler", "random"))
         saved, now = state["config"], self._settings()
-        same_form(saved, now, "config", free=now)
-        for name in now.keys() - {"steps"}:
+        may_differ = {"steps", "cooldown_steps"}
+        same_form(saved, now, "config", free=now.keys() - may_differ)
+        for name in now.keys() - may_differ:
             if saved[name] != now[name]:
                 raise TrainingError(
                     f"the checkpoint was made with {name}={saved[name]}, not {now[name]}: go on "
                     "with the same settings, or start a new run in another folder"
+                )
+        if saved["cooldown_steps"] != now["cooldown_steps"]:
+            last = max(0, state["done"] - 1)
+            then = replace(self.config, **{name: saved[name] for name in may_differ})
+            was, would_be = (learning_rate(last, config) for config in (then, self.config))
+            if was != would_be:
+                raise TrainingError(
+                    f"cooldown_steps={now['cooldown_steps']} of steps={now['steps']} would have "
+                    f"given step {last} lr={would_be:g}, but the checkpoint's run had {was:g}: "
+                    "cool down from a constant rate, beginning after the checkpoint"
                 )
         params = [p for group in self.optimizer.param_groups for p in group["params"]]
         if state["optimizer"] != {}:  # before the first step

@@ -221,6 +221,7 @@ FLAGS = {
     "--lr": ("0.25", {"lr": 0.25}),
     "--min-lr": ("1e-5", {"min_lr": 1e-5}),
     "--warmup-steps": ("9", {"warmup_steps": 9}),
+    "--cooldown-steps": ("9", {"cooldown_steps": 9}),
     "--betas": ("0.5 0.75", {"betas": (0.5, 0.75)}),
     "--weight-decay": ("0.5", {"weight_decay": 0.5}),
     "--grad-clip": ("0.5", {"grad_clip": 0.5}),
@@ -351,7 +352,7 @@ def test_a_full_disk_names_what_could_not_be_written(text, tmp_path, capsys):
 def test_step_1_is_trained_again_under_its_own_settings(tmp_path, monkeypatch):
     head, _ = read_log(recorded("step1"))
     head["model"] |= {"n_layer": 1, "n_head": 1, "n_embd": 8}
-    head["training"] |= {"steps": 2, "seq_len": 4}
+    head["training"] |= {"steps": 2, "seq_len": 4, "cooldown_steps": 0}  # recorded before it was
     (tmp_path / "step1").write_text(json.dumps(head) + "\n")
     monkeypatch.setattr(untied, "recorded", lambda name: tmp_path / name)
     monkeypatch.setattr(untied, "load_text", lambda name: "to be or not " * 99)

@@ -54,6 +54,20 @@ def test_the_rate_warms_up_and_falls_to_its_end():
     assert learning_rate(200, config) == pytest.approx(0.1), "after its end the cosine rises again"
 
 
+def test_the_rate_stays_until_the_cooldown_and_falls_linearly():
+    config = TrainConfig(steps=100, lr=1.0, warmup_steps=10, cooldown_steps=20)
+    rates = [learning_rate(step, config) for step in range(102)]
+    assert rates[4] == pytest.approx(0.5) and {*rates[9:81]} == {1.0}, "lr stays until it begins"
+    assert rates[80:101] == pytest.approx([1 - n / 20 for n in range(21)]), "linear, to zero"
+    assert rates[99] > 0, "the last step does nothing"
+    assert rates[101] == 0.0, "after its end the rate is below it"
+    tenth = TrainConfig(steps=100, lr=1.0, min_lr=0.1, cooldown_steps=20)
+    rates = [learning_rate(step, tenth) for step in (0, 79, 90, 100)]
+    assert rates == pytest.approx([1.0, 1.0, 0.55, 0.1])
+    whole = TrainConfig(steps=4, lr=1.0, cooldown_steps=4)
+    assert [learning_rate(step, whole) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
+
+
 def test_the_rates_edges():
     assert learning_rate(500, TrainConfig(lr=1e-4)) == 1e-4, "by default the rate is constant"
     to_zero = TrainConfig(steps=10, lr=1.0, min_lr=0.0)

@@ -1,6 +1,7 @@
 """A whole run: what can't end well is refused first; the rest resumes, validates and exports."""
 
 import copy
+import shutil
 import sys
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path):
     assert losses(read_log(tmp_path / "run.jsonl")[1]) == whole
     assert losses(read_log(tmp_path / "whole.jsonl")[1]) == whole
     assert losses(train(**options)) == [], "a run that is done has nothing to do"
+
+
+def test_a_copy_of_the_trunks_checkpoints_cools_down(tmp_path):
+    train(config=settings(steps=5, cooldown_steps=2), log_file=tmp_path / "alone.jsonl")
+    train(config=settings(steps=3), save=tmp_path / "trunk", log_file=tmp_path / "trunk.jsonl")
+    shutil.copytree(tmp_path / "trunk", tmp_path / "cool")
+    cool = {"save": tmp_path / "cool", "log_file": tmp_path / "cool.jsonl"}
+    train(config=settings(steps=5, cooldown_steps=2), **cool)
+    trunk = {"save": tmp_path / "trunk", "log_file": tmp_path / "trunk.jsonl"}
+    assert [r["step"] for r in train(config=settings(steps=4), **trunk)] == [3], "the trunk goes on"
+    alone, cooled = (losses(read_log(tmp_path / f"{n}.jsonl")[1]) for n in ("alone", "cool"))
+    assert cooled == alone[3:]
 
 
 def test_the_best_is_marked_kept_and_remembered(tmp_path, monkeypatch):

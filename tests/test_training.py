@@ -81,6 +81,40 @@ def test_a_run_goes_on_with_its_own_settings_only():
         trainer(dropout=0.5).load_state_dict(state)
 
 
+def test_a_trunk_cools_down_at_several_steps_as_runs_of_their_own_would():
+    trunk, ends = trainer(min_lr=None), {}
+    for _ in trunk:
+        if trunk.done in (2, 5):
+            ends[trunk.done] = copy.deepcopy(trunk.state_dict())
+    for done, state in ends.items():
+        settings = {"steps": done + 3, "min_lr": None, "cooldown_steps": 3}
+        alone, branch = trainer(**settings), trainer(**settings)
+        expected = list(alone)
+        branch.load_state_dict(state)
+        records = list(branch)
+        for name in ("step", "loss", "lr"):
+            assert [r[name] for r in records] == [r[name] for r in expected[done:]]
+        assert same_weights(alone, branch)
+        assert [r["lr"] for r in records] == pytest.approx([1e-2, 2e-2 / 3, 1e-2 / 3])
+
+
+def test_a_cooldown_that_would_have_begun_before_the_checkpoint_is_refused():
+    run = trainer(min_lr=None)
+    for _ in range(5):
+        run.step()
+    state = run.state_dict()
+    trainer(min_lr=None, cooldown_steps=4).load_state_dict(state)  # begins at step 4, from lr
+    with pytest.raises(training.TrainingError, match="step 4 lr=0.008, .* had 0.01: cool down"):
+        trainer(min_lr=None, cooldown_steps=5).load_state_dict(state)
+    cosine = trainer()
+    for _ in range(5):
+        cosine.step()
+    with pytest.raises(training.TrainingError, match="from a constant rate"):
+        trainer(cooldown_steps=2).load_state_dict(cosine.state_dict())
+    fresh = trainer().state_dict()
+    trainer(cooldown_steps=8).load_state_dict(fresh)
+
+
 def test_train_yields_each_record_and_leaves_a_trained_model():
     run = trainer(dropout=0.0)
     expected = [r["loss"] for r in trainer(dropout=0.0)]
@@ -428,6 +462,8 @@ def test_out_of_memory_says_which_knob_to_turn_and_frees_what_the_step_held(monk
         (lambda s: s.update(done="3"), "state.done is str"),
         (lambda s: s.update(model=None), "state.model is NoneType"),
         (lambda s: s["config"].pop("betas"), "config has no betas"),
+        (lambda s: s["config"].update(steps="8"), "config.steps is str"),
+        (lambda s: s["config"].update(cooldown_steps=None), "config.cooldown_steps is NoneType"),
         (lambda s: s["model"].pop("wte.weight"), "has no wte.weight"),
         (lambda s: s["model"].update({"ln_f.bias": torch.ones(15)}), r"\(15,\), not \(16,\)"),
         (lambda s: s["model"].update({"ln_f.bias": torch.ones(16).int()}), "torch.int32"),
