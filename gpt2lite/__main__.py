@@ -104,7 +104,8 @@ def sample(
 
 def train(
     config: Annotated[TrainConfig, tyro.conf.arg(name="")] = TrainConfig(),  # noqa: B008
-    model: str = "gpt2",
+    model: Annotated[str | None, _hint("gpt2, or as --init-from", metavar="SIZE")] = None,
+    init_from: Annotated[str | None, _hint("from scratch", metavar="NAME|FOLDER")] = None,
     dropout: float = 0.0,
     init: Literal["gpt2", "linear", "embedding"] = "gpt2",
     text: str = "tinyshakespeare",
@@ -118,11 +119,12 @@ def train(
     save_every: int = 500,
     export: Path | None = None,
 ) -> None:
-    """Train a GPT-2 from scratch on a text, and log every step.
+    """Train a GPT-2 on a text, from scratch or from released weights, and log every step.
 
     Args:
         config: The run's settings.
         model: A size: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or the course's lite.
+        init_from: Weights to train on from, by the names that `sample --model` takes.
         dropout: The share of activations to silence while training; a small text needs some.
         init: GPT-2's own, or PyTorch's defaults with the tied matrix as linear or embedding.
         text: shakespeare, tinyshakespeare or a file of yours.
@@ -141,16 +143,20 @@ def train(
     from gpt2lite import GPT, SIZES, cpu, data, precision, run
     from gpt2lite.corpora import load_text
     from gpt2lite.model import init_default
+    from gpt2lite.pretrained import sizes_of
 
-    if model not in SIZES:
+    if model is not None and model not in SIZES:
         raise ValueError(f"{model} is none of the sizes: {', '.join(SIZES)}")
+    if init_from and init != "gpt2":
+        raise ValueError(f"--init {init} begins from scratch, --init-from does not: leave one out")
     chosen = precision.pick()
     if dtype != "auto":
         kind = getattr(torch, dtype)
         chosen = replace(chosen, dtype=kind, scaler=kind == torch.float16, reason="as asked")
     cpu.keep_process_memory()  # each step then reuses what the one before has freed
     torch.manual_seed(config.seed)
-    gpt = GPT(replace(SIZES[model], dropout=dropout))
+    sizes = sizes_of(init_from) if init_from and model is None else SIZES[model or "gpt2"]
+    gpt = GPT(replace(sizes, dropout=dropout))
     if init != "gpt2":
         init_default(gpt, wte=init)
     steps = run.train(
@@ -158,6 +164,7 @@ def train(
         data.encode(load_text(text)),
         config,
         chosen,
+        init_from=init_from,
         compile=compile,
         order=order,
         val_fraction=val_fraction,

@@ -78,6 +78,12 @@ def from_pretrained(cls, name, dtype: torch.dtype = torch.float32) -> GPT:
     return model.eval()
 
 
+def sizes_of(name) -> GPTConfig:
+    """Return the sizes of the GPT-2 called `name`, as `from_pretrained` takes it; dropout is 0."""
+    config, _ = _read_config(_find(name) / CONFIG)
+    return config
+
+
 def save_pretrained(model: GPT, folder) -> None:
     """Write config.json and model.safetensors into `folder`, for transformers to read as well.
 

@@ -18,6 +18,7 @@ from gpt2lite import checkpoint, data, evaluation, log
 from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
 from gpt2lite.precision import Precision, pick
+from gpt2lite.pretrained import GPT
 from gpt2lite.tokenizer import save_tokenizer
 from gpt2lite.training import Trainer, TrainingError, progress, same_form
 
@@ -28,6 +29,7 @@ def train(
     config: TrainConfig,
     precision: Precision | None = None,
     *,
+    init_from=None,
     compile: bool = False,
     order: str = "sequential",
     val_fraction: float = 0.0,
@@ -45,6 +47,9 @@ def train(
     `val_fraction` of the tokens, and `save`, a folder, gets a checkpoint; a run that finds one
     there goes on from it. At the end `export` gets the model, the best if `save` kept one, and the
     tokenizer, as transformers opens them, in bf16. `name` and `command` are for the log's header.
+
+    `init_from` names released or exported weights (see GPT.from_pretrained) to train on from: the
+    model takes them before the first step, and must have their sizes (pretrained.sizes_of).
 
     One run at a constant rate, the trunk, serves several cooldowns: copy its `save` when k steps
     are done, and train with the copy, steps=k + n and cooldown_steps=n.
@@ -66,19 +71,26 @@ def train(
         )
     vocabulary, device = model.config.vocab_size, precision.device
     batches = data.Batches(seen, *shape, order, config.seed, vocabulary, device)
-    reads = {"tokens": data.fingerprint(tokens), "order": order, "val_fraction": val_fraction}
+    begun = {
+        "tokens": data.fingerprint(tokens),
+        "order": order,
+        "val_fraction": val_fraction,
+        "init_from": init_from and str(init_from),
+    }
     with ExitStack() as until_end:
         if save:
             until_end.enter_context(checkpoint.locked(save))
         if export:
             _check_writable(export)
         state = checkpoint.load(save) if save and checkpoint.found(save) else None
+        if init_from and not state:  # a run that goes on has its own weights
+            _take_weights(model, init_from)
         trainer = Trainer(model, batches, config, precision, compile)
         if compile:
             print(trainer.compiled)
         best, place = math.inf, None
         if state:
-            best, place = _resume(trainer, state, reads, save)
+            best, place = _resume(trainer, state, begun, save)
         sinks = []
         if log_file:
             parts = precision.dtype, asdict(model.config), asdict(config)
@@ -96,7 +108,7 @@ def train(
                 found_better = record.get("validation", math.inf) < best
                 best = min(best, record.get("validation", math.inf))
                 place = sinks[0].place() if log_file else None
-                here = {"best": best, "log": place, "reads": reads}
+                here = {"best": best, "log": place, "begun": begun}
                 state = trainer.state_dict() | here
                 checkpoint.save(save, trainer.done, state, best=found_better)
             yield record
@@ -104,9 +116,22 @@ def train(
             _export(model, save, export)
 
 
-def _resume(trainer: Trainer, state: dict, reads: dict, folder) -> tuple[float, dict | None]:
+def _take_weights(model, init_from) -> None:
+    """Fill a model with released or exported weights. Raises ValueError for other sizes."""
+    weights = GPT.from_pretrained(init_from)
+    theirs, ours = asdict(weights.config), asdict(model.config)
+    if differ := [name for name in theirs if name != "dropout" and theirs[name] != ours[name]]:
+        there, here = (", ".join(f"{n}={c[n]}" for n in differ) for c in (theirs, ours))
+        raise ValueError(
+            f"the weights of {init_from} have {there}, the model has {here}: give it their sizes "
+            "(on the command line, leave out --model)"
+        )
+    model.load_state_dict(weights.state_dict())
+
+
+def _resume(trainer: Trainer, state: dict, begun: dict, folder) -> tuple[float, dict | None]:
     """Go on from a checkpoint's state; return its best loss and its place in the log."""
-    own = {name: state.pop(name, None) for name in ("best", "log", "reads")}
+    own = {name: state.pop(name, None) for name in ("best", "log", "begun")}
     best, place, saved = own.values()
     if not isinstance(saved, dict) or not isinstance(best, float):
         raise ResumeError(
@@ -116,12 +141,12 @@ def _resume(trainer: Trainer, state: dict, reads: dict, folder) -> tuple[float, 
         same_form(place, {"header": "", "offset": 0}, "log")
         if place["offset"] < 1:
             raise ResumeError(f"{folder} doesn't say where its log ends: start a new run elsewhere")
-    for name, now in reads.items():
+    for name, now in begun.items():
         if saved.get(name) != now:
             was = "other tokens" if name == "tokens" else f"{name}={saved.get(name)!r}, not {now!r}"
             raise TrainingError(
-                f"the run in {folder} reads {was}: train on the same text in the same way, or "
-                "start a new run in another folder"
+                f"the run in {folder} began with {was}: go on with the same text in the same way, "
+                "or start a new run in another folder"
             )
     trainer.load_state_dict(state)
     return best, place

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -266,7 +267,7 @@ def test_every_option_of_train_arrives(text, monkeypatch, capsys, flag):
     assert capsys.readouterr().out == f"done: {config.steps} steps\n"
     assert tokens.tolist() == data.encode(TEXT).tolist()
     default = {"compile": False, "order": "sequential", "val_fraction": 0.0, "save_every": 500}
-    default |= dict.fromkeys(("log_file", "tensorboard", "save", "export"))
+    default |= dict.fromkeys(("init_from", "log_file", "tensorboard", "save", "export"))
     default |= {"name": text, "command": "python -m gpt2lite " + " ".join(command)}
     assert options == default | {k: v for k, v in expected.items() if k in default}
     dtype = expected.get("dtype")
@@ -284,6 +285,26 @@ def test_every_option_of_train_arrives(text, monkeypatch, capsys, flag):
     assert all(map(torch.equal, model.parameters(), peer.parameters())), "other first weights"
 
 
+@pytest.fixture
+def weights(tmp_path):
+    GPT(replace(TINY, block_size=16)).save_pretrained(tmp_path / "weights")
+    return str(tmp_path / "weights")
+
+
+def test_train_begins_with_the_weights_that_are_named(text, weights, tmp_path, capsys):
+    out, command = str(tmp_path / "out"), ["train", "--text", text, "--seq-len", "16"]
+    command += ["--steps", "1", "--lr", "1e-9", "--init-from", weights, "--export", out]
+    assert __main__.main(command) == 0, "the sizes are those of the weights"
+    before, after = (GPT.from_pretrained(folder) for folder in (weights, out))
+    assert after.config == before.config
+    for p, q in zip(before.parameters(), after.parameters(), strict=True):
+        assert torch.allclose(p, q, rtol=1e-2), "other weights than one tiny step leaves"
+    assert __main__.main([*command, "--model", "lite"]) == 1
+    assert "have block_size=16, the model has block_size=8" in capsys.readouterr().err
+    assert __main__.main([*command, "--init", "linear"]) == 1
+    assert "--init linear begins from scratch" in capsys.readouterr().err
+
+
 def test_train_reads_the_corpus_that_is_named(monkeypatch):
     asked = []
     monkeypatch.setattr(corpora, "load_text", lambda name: asked.append(name) or TEXT)
@@ -297,6 +318,7 @@ def test_train_reads_the_corpus_that_is_named(monkeypatch):
     "options, message",
     [
         (["--model", "gpt5"], "gpt5 is none of the sizes: gpt2, gpt2-medium"),
+        (["--init-from", "nowhere"], "'nowhere' is neither a directory here nor one of gpt2,"),
         (["--dropout", "1"], "dropout must be in [0, 1)"),
         (["--val-fraction", "2"], "val_fraction is a share"),
         (["--save-every", "0"], "save_every must be at least 1"),

@@ -79,6 +79,7 @@ def test_the_round_trip_is_exact_and_keeps_the_config(tmp_path):
     again = GPT.from_pretrained(str(tmp_path / "a"))
     assert same_weights(model, again) and again.config == model.config and not again.training
     again.save_pretrained(tmp_path / "b")
+    assert pretrained.sizes_of(tmp_path / "a") == model.config
     for file in (WEIGHTS, CONFIG):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 

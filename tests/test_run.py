@@ -81,6 +81,35 @@ def test_a_copy_of_the_trunks_checkpoints_cools_down(tmp_path):
     assert cooled == alone[3:]
 
 
+def test_it_trains_on_from_weights_and_resumes_without_them(tmp_path):
+    begun = tmp_path / "begun"
+    tiny_gpt(seed=7).save_pretrained(begun)
+    whole = losses(train(model=tiny_gpt(seed=7, dropout=0.1)))
+    again = train(model=tiny_gpt(dropout=0.1), init_from=begun)
+    assert losses(again) == whole, "not from the weights that were named"
+    options = {"init_from": begun, "save": tmp_path / "run", "save_every": 1}
+    model = tiny_gpt(dropout=0.1)
+    torch.manual_seed(0)
+    for record in run.train(model, TOKENS, settings(), FP32, **options):
+        if record["step"] == 1:
+            break
+    shutil.rmtree(begun)
+    assert losses(train(**options)) == whole[2:], "not as if it had never stopped"
+    for other in (None, "gpt2"):
+        with pytest.raises(TrainingError, match=f"began with init_from='.*begun', not {other!r}"):
+            train(**(options | {"init_from": other}))
+
+
+def test_weights_of_other_sizes_are_refused_by_their_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(training.Trainer, "_step", lambda *_: pytest.fail("a step was made"))
+    tiny_gpt(n_layer=3, block_size=24).save_pretrained(tmp_path)
+    both = "have block_size=24, n_layer=3, the model has block_size=12, n_layer=2: give it their"
+    with pytest.raises(ValueError, match=both):
+        train(init_from=tmp_path)
+    with pytest.raises(ValueError, match="nowhere"):
+        train(init_from="nowhere")
+
+
 def test_the_best_is_marked_kept_and_remembered(tmp_path, monkeypatch):
     given = iter([3.0, 1.0, 1.0, 2.0, 1.5, 0.5])
     monkeypatch.setattr(evaluation, "validation_loss", lambda *_: next(given))
@@ -177,7 +206,7 @@ def test_a_log_without_a_checkpoint_is_not_written_over(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"tokens": np.roll(TOKENS, 1)}, "reads other tokens"),
+        ({"tokens": np.roll(TOKENS, 1)}, "began with other tokens"),
         ({"order": "random"}, "order='sequential', not 'random'"),
         ({"val_fraction": 0.2}, "val_fraction=0.25, not 0.2"),
         ({"config": settings(lr=0.5)}, "made with lr=0.01, not 0.5"),
@@ -195,10 +224,10 @@ def test_a_run_goes_on_with_the_same_text_and_settings_only(tmp_path, change, me
 @pytest.mark.parametrize(
     "plant, message",
     [
-        (lambda s: s.pop("reads"), "another version's"),
+        (lambda s: s.pop("begun"), "another version's"),
         (lambda s: s.pop("best"), "another version's"),
         (lambda s: s.update(best="x"), "another version's"),
-        (lambda s: s.update(reads=[1]), "another version's"),
+        (lambda s: s.update(begun=[1]), "another version's"),
         (lambda s: s.update(log=[1]), "log is list"),
         (lambda s: s["log"].pop("offset"), "log has no offset"),
         (lambda s: s["log"].update(offset="9"), "log.offset is str"),
