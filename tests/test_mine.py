@@ -101,6 +101,26 @@ def mlp(x: nn.Module, config=GPTConfig):
     assert runs("import torch; print(my_gpt2.mlp(torch.tensor(-1.0)).item())") == "12.0"
 
 
+def test_a_parts_own_variables_are_not_taken_for_the_notebooks():
+    source = """\
+width = 3
+
+
+def attend(q, k=H):
+    B, T = len(q), 2
+
+    def row(C):
+        return [C * t + T for t in range(B)]
+
+    return [row(x) for x in q] + [width, k]
+"""
+    notebook = dict(B=1, T=6, C=192, H=4, t=5, x=7, q=8, width=9)
+    mine.keep("01_attend", cell(source, "attend", **notebook))
+    head = mine.FILE.read_text().split("# part")[0].splitlines()
+    assert [line for line in head if "=" in line] == ["H = 4"], "a local name was written out"
+    assert runs("print(my_gpt2.attend([10]))") == "[[2], 3, 4]"
+
+
 def test_parts_stand_in_order_and_a_later_version_replaces_its_part():
     mine.keep("01_gpt", cell("def gpt():\n    return mlp() + 1\n", "gpt"))
     mine.keep("01_mlp", cell("def mlp():\n    return 1\n", "mlp"))

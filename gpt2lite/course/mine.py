@@ -11,6 +11,7 @@ import inspect
 import linecache
 import os
 import re
+import symtable
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -120,10 +121,18 @@ def _names(node: ast.AST) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
+def _free(scope: symtable.SymbolTable) -> set[str]:
+    """Return the names that a source takes from outside: a function's own variables are not."""
+    here = {s.get_name() for s in scope.get_symbols() if s.is_global() and s.is_referenced()}
+    here = here.union(*map(_free, scope.get_children()))
+    own = scope.get_symbols() if scope.get_type() == "module" else ()
+    return here - {s.get_name() for s in own if s.is_assigned()}
+
+
 def _needed(source: str, namespace: dict) -> dict[str, str]:
     """Return the lines that give a part the names it takes from the notebook."""
     lines = {}
-    for name in _names(ast.parse(source)) & namespace.keys():
+    for name in _free(symtable.symtable(source, "my_gpt2.py", "exec")) & namespace.keys():
         value = namespace[name]
         module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
         if isinstance(value, ModuleType):
