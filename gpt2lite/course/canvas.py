@@ -69,7 +69,9 @@ class Canvas:
         if head:
             tip = {"arrowstyle": "-|>,head_length=0.35,head_width=0.16", "shrinkA": 0, "shrinkB": 0}
             tip |= {"color": color, "linewidth": width}
-            self.ax.annotate("", points[-1], points[-2], arrowprops=tip, zorder=zorder)
+            (x0, y0), (x, y) = points[-2:]
+            near = x + (x0 - x) * 0.01, y + (y0 - y) * 0.01  # the shaft is drawn, with its dashes
+            self.ax.annotate("", (x, y), near, arrowprops=tip, zorder=zorder)
 
     def plus(self, x, y):
         """Draw the sign for: what comes in is added to the stream."""

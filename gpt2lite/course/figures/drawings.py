@@ -147,8 +147,9 @@ def forward_pass(config=SIZES["gpt2"]):
         f"{', '.join(map(str, ids))} become {T} vectors of {config.n_embd} channels, token "
         f"embedding plus position embedding. In each of {n} blocks attention lets a position read "
         "those to its left, never those to its right, and the MLP works on each alone. A last "
-        f"LayerNorm and the head turn each position into {V:,} logits: each guesses its next "
-        "token, and only the last guess is not in the sentence. Below, one head's attention with "
+        f"LayerNorm and the head turn each position into {V:,} logits, from which it guesses "
+        "its next token. In dashed boxes stand the targets, the tokens that come next; the last "
+        "position's is not in the sentence. Below, one head's attention with "
         "equal scores, a triangle whose row t holds weights 1/(t + 1), and the last guess, "
         f"1/{V:,} for each token."
     )
@@ -189,7 +190,7 @@ def forward_pass(config=SIZES["gpt2"]):
             canvas.line((past, 2.55), (x, 2.86), head=False, **look)
         canvas.box(x, 3.16, 0.26, 0.22, fill=THINK)
 
-        # Each position guesses the token of the next one
+        # Each position guesses the next token; the sentence itself holds all targets but the last
         canvas.box(x, 3.81, 0.26, 0.18)
         canvas.line((x, 3.9), (x, 4.03))
         canvas.box(x, 4.14, 0.34, 0.22, fill=TOKEN)
@@ -200,11 +201,11 @@ def forward_pass(config=SIZES["gpt2"]):
         canvas.box(x, 5.24, 0.42, 0.26, guess, fill, linestyle="-" if last else (0, (2, 1.5)))
     name(2.3, f"{n} blocks")
     name(2.7, "attention", "looks left")
-    name(3.08, "MLP", "per position")
+    name(3.08, "MLP", "per token")
     name(3.81, "ln_f")
     name(4.14, "head", "wte, again")
     name(4.58, "logits", f"(1, {T}, {V})")
-    name(5.24, "next token")
+    name(5.24, "targets:", "next tokens")
 
     # Two details, with equal scores
     canvas.title(0.1, 5.8, "one head of attention", size=9)

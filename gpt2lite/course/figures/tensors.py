@@ -47,7 +47,7 @@ def embeddings(panels: dict, names: list[str]):
 def attention_maps(maps: dict, names: list[str]):
     """Draw attention weights (T, T), row t reads column s, on one colour scale. 7 inches wide.
 
-    `maps` names each; below it stands the largest weight of a row, on average over t > 0.
+    `maps` names each; below it stands the mean of the rows' largest weights, row 0 left out.
     """
     T = len(names)
     fig, axes = figure("wide", ncols=len(maps))
@@ -58,7 +58,7 @@ def attention_maps(maps: dict, names: list[str]):
         heatmap(ax, weights, rows=rows, columns=names).set_clim(0, 1)
         ax.tick_params(labelsize=8)
         peak = weights[1:].amax(-1).mean().item() if T > 1 else 1.0
-        ax.set_xlabel(f"{title}\nlargest weight of a row {peak:.2f}", fontsize=9)
+        ax.set_xlabel(f"{title}\nlargest in a row: mean {peak:.2f}", fontsize=9)
         if T <= NUMBERED:
             for t, s in zip(*np.tril_indices(T), strict=True):  # t reads s <= t
                 color = "white" if weights[t, s] > 0.5 else "black"
