@@ -28,6 +28,10 @@ RIGHT = {
     ),
     "equal, state dicts": (lambda: checks.equal({"h": A}, {"h": A.clone()}, "same"), "✓ same"),
     "equal, lists": (lambda: checks.equal([1, 2], [1, 2], "same"), "✓ same"),
+    "refused": (
+        lambda: checks.refused(KeyError, "wte", "no wte", {}.pop, "wte"),
+        "✓ no wte: 'wte'",
+    ),
 }
 
 
@@ -72,6 +76,14 @@ WRONG = {
     "sign": (lambda: checks.close(A, -A, "same"), "the sign is turned round"),
     "not bit for bit": (lambda: checks.equal(A, A + 1e-6, "same"), "not so: same. Got tensor("),
     "other list": (lambda: checks.equal([1, 2], [1, 3], "same"), "Got [1, 2], expected [1, 3]"),
+    "not refused": (
+        lambda: checks.refused(KeyError, "wte", "no wte", {"wte": A}.pop, "wte"),
+        "Nothing was raised, KeyError was expected",
+    ),
+    "refused without its name": (
+        lambda: checks.refused(ValueError, "wte", "no wte", int, "x"),
+        "It says \"invalid literal for int() with base 10: 'x'\", not wte",
+    ),
     "long values": (lambda: checks.equal("x" * 999, "y", "same"), "xxx', expected 'y'"),
 }
 

@@ -184,6 +184,26 @@ def test_another_right_answer_is_right(name):
     assert verdict.mark == "✓", verdict.sentence
 
 
+def loads(say):
+    """Return a right `load_weights` that says otherwise which tensor it refuses."""
+
+    def load_weights(model, tensors):
+        try:
+            return PARTS["02_load"].solution(model, tensors)
+        except ValueError as error:
+            raise ValueError(say(str(error))) from None
+
+    return judge(load_weights, PARTS["02_load"])
+
+
+def test_a_refused_file_must_be_refused_by_the_tensors_name():
+    assert loads(lambda said: f"damaged file: see transformer.{said.split()[0]}").mark == "✓"
+    sentence = loads(lambda said: "a tensor is missing, misshapen or too many").sentence
+    assert "its ValueError doesn't name h.1.mlp.c_proj.bias" in sentence
+    sentence = loads(lambda said: said if "missing" in said else "wrong shape").sentence
+    assert "its ValueError doesn't name wpe.weight" in sentence
+
+
 def test_attention_by_pytorchs_own_function_is_refused():
     def fused(q, k, v):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)

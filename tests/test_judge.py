@@ -197,6 +197,28 @@ def test_a_part_that_must_raise():
     assert "it raises KeyError" in judge(lambda x: x if x > 0 else {}[0], part).sentence
 
 
+def test_an_error_must_name_what_the_solutions_names():
+    def strict(table):
+        for name, x in table.items():
+            if x < 0:
+                raise ValueError(f"{name}.weight is negative: {x}")
+        return table
+
+    def told(message):
+        def answer(table):
+            if min(table.values()) < 0:
+                raise ValueError(message)
+            return table
+
+        return judge(
+            answer, Part(strict, (({"a.b": 1},), ({"a.b": -1},)), (), named=r"[\w.]+weight")
+        )
+
+    assert told("see the file's a.b.weight").mark == "✓"
+    for message in ("something is negative", "b.weight is negative"):
+        assert told(message).sentence == "for {'a.b': -1}: its ValueError doesn't name a.b.weight"
+
+
 def test_random_parts_start_from_one_seed_and_leave_the_readers_alone():
     part = Part(lambda n: torch.rand(n), ((3,), (4,)), ())
     torch.manual_seed(1)

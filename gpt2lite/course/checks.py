@@ -81,6 +81,19 @@ def equal(a, b, claim: str) -> None:
     ok(claim)
 
 
+def refused(error: type[Exception], says: str, claim: str, call: Callable, *args) -> None:
+    """Check that a call raises `error`, with `says` in its message; print what it says."""
+    try:
+        call(*args)
+    except error as reason:
+        said = str(reason)
+    else:
+        raise AssertionError(f"not so: {claim}. Nothing was raised, {error.__name__} was expected")
+    if says not in said:
+        raise AssertionError(f"not so: {claim}. It says {said!r}, not {says}")
+    ok(f"{claim}: {said}")
+
+
 # What most often is wrong in what lies between two parts of a module, by the second.
 BEFORE = {
     "attn.c_proj": "the scale, the mask, the softmax, the order of the heads",

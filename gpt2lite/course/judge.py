@@ -6,6 +6,7 @@ nothing. `judge` never raises, whatever the reader's code does, so that Run All 
 
 import inspect
 import io
+import re
 import traceback
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -83,7 +84,7 @@ def _mistake(got, expected, answer, cases, number, part) -> str:
         runs = [(_run(answer, c), c) for c in cases] if len(known) > 1 else []
         shared = [sum(_agree(run, _run(m[0], c), part) for run, c in runs) for m in known]
         return known[shared.index(max(shared))][1]
-    if got.error:
+    if got.error and type(got.error) is not type(expected.error):
         apart = _raised(got.error, answer)
     elif got.value is None and expected.value is not None:
         if got.printed:
@@ -101,7 +102,7 @@ def _apart(got: "_Outcome", expected: "_Outcome", part: Part) -> str:
     """Say in what two outcomes differ, or return an empty text."""
     if got.error or expected.error:
         if type(got.error) is type(expected.error):
-            return ""
+            return _unnamed(got.error, expected.error, part)
         return f"it returns {brief(got.value)}, expected {type(expected.error).__name__}"
     seen = [_seen(outcome.value, part) for outcome in (got, expected)]
     if apart := differs(*seen, part.tolerance):
@@ -115,6 +116,13 @@ def _apart(got: "_Outcome", expected: "_Outcome", part: Part) -> str:
             return "the value is right, but no gradient comes through: detach, item or no_grad?"
         return f"the value is right, but its gradient isn't: {apart}"
     return ""
+
+
+def _unnamed(got: Exception, expected: Exception, part: Part) -> str:
+    """Say what an error of the right type must name and doesn't, or return an empty text."""
+    names = re.findall(part.named, str(expected)) if part.named else []
+    missing = [name for name in names if name not in str(got)]
+    return f"its {type(got).__name__} doesn't name {missing[0]}" if missing else ""
 
 
 def _seen(value, part: Part):

@@ -60,6 +60,7 @@ class Part:
     forbidden: names of torch functions ("softmax" is all its forms) or dtypes, each with the
     sentence that refuses it while the cases run.
     make: for a class, builds a module from it. exercise: an exercise, whose answer isn't used.
+    named: a pattern; what it finds in the solution's error message must be in the reader's too.
     seen: what of a returned value counts, such as the frequencies of random draws.
     tolerance: the largest difference from the solution, as a share of its largest number.
     """
@@ -70,6 +71,7 @@ class Part:
     forbidden: Mapping[str | torch.dtype, str] = field(default_factory=dict)
     make: Callable | None = None
     exercise: bool = False
+    named: str = ""
     seen: Callable = lambda value: value
     tolerance: float = 1e-5
 

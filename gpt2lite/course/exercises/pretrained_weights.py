@@ -231,6 +231,7 @@ def _without_extra(model, tensors):
 
 _LOAD = Part(
     solution=load_weights,
+    named=r"[\w.]+\.(?:weight|bias)",
     cases=(
         (_model(), _file()),
         (_model(), _file("transformer.", head=True)),
