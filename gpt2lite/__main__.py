@@ -117,6 +117,7 @@ def train(
     tensorboard: Path | None = None,
     save: Path | None = None,
     save_every: int = 500,
+    save_minutes: Annotated[float | None, _hint("never", metavar="FLOAT")] = None,
     export: Path | None = None,
 ) -> None:
     """Train a GPT-2 on a text, from scratch or from released weights, and log every step.
@@ -136,7 +137,8 @@ def train(
         tensorboard: A folder to write the same into, for TensorBoard.
         save: A folder for checkpoints; a run that finds one there goes on from it.
         save_every: Steps between checkpoints and validations.
-        export: A folder for model and tokenizer as transformers opens them: bf16, the best so far.
+        save_minutes: Minutes after which to save a checkpoint in between.
+        export: A folder for the best model so far, tokenizer and card, as transformers opens them.
     """
     import torch
 
@@ -174,6 +176,7 @@ def train(
         tensorboard=tensorboard,
         save=save,
         save_every=save_every,
+        save_minutes=save_minutes,
         export=export,
     )
     for _ in steps:

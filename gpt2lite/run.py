@@ -7,6 +7,7 @@ The command line and notebooks train with it alike. Knows nothing about how a st
 import copy
 import math
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -21,6 +22,9 @@ from gpt2lite.precision import Precision, pick
 from gpt2lite.pretrained import GPT
 from gpt2lite.tokenizer import save_tokenizer
 from gpt2lite.training import Trainer, TrainingError, progress, same_form
+
+# What a run remembers of its best and its last step, and in what form.
+LOSSES = {"step": 0, "loss": 0.0, "validation": 0.0}
 
 
 def train(
@@ -39,14 +43,17 @@ def train(
     tensorboard=None,
     save=None,
     save_every: int = 500,
+    save_minutes: float | None = None,
     export=None,
 ) -> Iterator[dict]:
     """Train a model on token ids (n,); yield a record per step (see Trainer.step).
 
     Every `save_every` steps and at the end, the record also has the "validation" loss on the last
-    `val_fraction` of the tokens, and `save`, a folder, gets a checkpoint; a run that finds one
-    there goes on from it. At the end `export` gets the model, the best if `save` kept one, and the
-    tokenizer, as transformers opens them, in bf16. `name` and `command` are for the log's header.
+    `val_fraction` of the tokens, and `save`, a folder, gets a checkpoint; it gets one more after
+    each `save_minutes`, and on Ctrl-C. A run that finds one there goes on from it. At the end
+    `export` gets the model, the best if `save` kept one, the tokenizer and a model card, as
+    transformers opens them, in bf16. `name` (of the text) and `command` are for the log's header
+    and the card.
 
     `init_from` names released or exported weights (see GPT.from_pretrained) to train on from: the
     model takes them before the first step, and must have their sizes (pretrained.sizes_of).
@@ -59,6 +66,8 @@ def train(
     """
     if save_every < 1:
         raise ValueError(f"save_every must be at least 1, not {save_every}")
+    if save_minutes is not None and not save_minutes > 0:
+        raise ValueError(f"save_minutes must be above 0, such as 10, not {save_minutes}")
     if not 0 <= val_fraction < 1:
         raise ValueError(f"val_fraction is a share of the text, such as 0.1, not {val_fraction}")
     precision = precision or pick(model.wte.weight.device)
@@ -77,6 +86,8 @@ def train(
         "val_fraction": val_fraction,
         "init_from": init_from and str(init_from),
     }
+    parts = precision.dtype, asdict(model.config), asdict(config)
+    head = log.header(command, name, device, *parts)
     with ExitStack() as until_end:
         if save:
             until_end.enter_context(checkpoint.locked(save))
@@ -85,33 +96,36 @@ def train(
         state = checkpoint.load(save) if save and checkpoint.found(save) else None
         if init_from and not state:  # a run that goes on has its own weights
             _take_weights(model, init_from)
-        trainer = Trainer(model, batches, config, precision, compile)
-        if compile:
-            print(trainer.compiled)
-        best, place = math.inf, None
-        if state:
-            best, place = _resume(trainer, state, begun, save)
-        sinks = []
-        if log_file:
-            parts = precision.dtype, asdict(model.config), asdict(config)
-            head = log.header(command, name, device, *parts)
-            sinks.append(until_end.enter_context(closing(log.Log(log_file, head, place))))
-        if tensorboard:
-            sinks.append(until_end.enter_context(closing(log.TensorBoard(tensorboard))))
-        for record in progress(trainer):
-            pause = trainer.done % save_every == 0 or trainer.done == config.steps
-            if pause and val_fraction:
-                record["validation"] = evaluation.validation_loss(model, unseen, *shape)
-            for sink in sinks:
-                sink.write(record)
-            if pause and save:
-                found_better = record.get("validation", math.inf) < best
-                best = min(best, record.get("validation", math.inf))
-                place = sinks[0].place() if log_file else None
-                here = {"best": best, "log": place, "begun": begun}
-                state = trainer.state_dict() | here
-                checkpoint.save(save, trainer.done, state, best=found_better)
-            yield record
+        trainer = Trainer(model, batches, config, precision)
+        best, last, place = _resume(trainer, state, begun, save) if state else (None, None, None)
+        lines = log_file and until_end.enter_context(closing(log.Log(log_file, head, place)))
+        curves = tensorboard and until_end.enter_context(closing(log.TensorBoard(tensorboard)))
+        logged, saved_at = trainer.done, time.monotonic()
+        try:
+            if compile:
+                print(trainer.compile())
+            for record in progress(trainer):
+                pause = trainer.done % save_every == 0 or trainer.done == config.steps
+                if pause and val_fraction:
+                    record["validation"] = evaluation.validation_loss(model, unseen, *shape)
+                for sink in filter(None, (lines, curves)):
+                    sink.write(record)
+                logged = trainer.done
+                last = {name: record.get(name, math.nan) for name in LOSSES}
+                if last["validation"] < (best["validation"] if best else math.inf):
+                    best = last
+                due = save_minutes and time.monotonic() - saved_at >= 60 * save_minutes
+                if save and (pause or due):
+                    _save(save, trainer, best, last, lines, begun)
+                    saved_at = time.monotonic()
+                yield record
+        except KeyboardInterrupt:
+            how = f"interrupted after {trainer.done} of {config.steps} steps"
+            if save and logged == trainer.done:  # else the log lacks the last one: do it again
+                _save(save, trainer, best, last, lines, begun)
+                how += f", which {save} holds: the same run goes on from there"
+            print(how)
+            raise
         if export:
             _export(model, save, export)
 
@@ -129,14 +143,24 @@ def _take_weights(model, init_from) -> None:
     model.load_state_dict(weights.state_dict())
 
 
-def _resume(trainer: Trainer, state: dict, begun: dict, folder) -> tuple[float, dict | None]:
-    """Go on from a checkpoint's state; return its best loss and its place in the log."""
-    own = {name: state.pop(name, None) for name in ("best", "log", "begun")}
-    best, place, saved = own.values()
-    if not isinstance(saved, dict) or not isinstance(best, float):
+def _save(folder, trainer: Trainer, best, last, lines, begun: dict) -> None:
+    """Save a checkpoint with all that the run itself must know to go on."""
+    place = lines.place() if lines else None
+    state = trainer.state_dict() | {"best": best, "last": last, "log": place, "begun": begun}
+    is_best = best is not None and best == last
+    checkpoint.save(folder, trainer.done, state, best=is_best)
+
+
+def _resume(trainer: Trainer, state: dict, begun: dict, folder):
+    """Go on from a checkpoint's state; return its best and last losses and its place in the log."""
+    best, last, place, saved = (state.pop(name, None) for name in ("best", "last", "log", "begun"))
+    if not isinstance(saved, dict):
         raise ResumeError(
             f"{folder} holds another version's checkpoints: start a new run in another folder"
         )
+    for name, losses in {"best": best, "last": last}.items():
+        if losses is not None:
+            same_form(losses, LOSSES, name)
     if place is not None:
         same_form(place, {"header": "", "offset": 0}, "log")
         if place["offset"] < 1:
@@ -149,7 +173,7 @@ def _resume(trainer: Trainer, state: dict, begun: dict, folder) -> tuple[float, 
                 "or start a new run in another folder"
             )
     trainer.load_state_dict(state)
-    return best, place
+    return best, last, place
 
 
 def _check_writable(folder) -> None:

@@ -69,19 +69,10 @@ class Trainer:
 
     Iterate over it for a record per step, until config.steps are done. Leaving the loop loses
     nothing: iterate again to go on. Ctrl-C waits for the end of a batch or, after the last, of the
-    update and the loop's body; a step that it cuts is done again. With `compile`, steps run
-    the compiled model where that works; `compiled` says so. The model itself stays as it is, to
-    sample from and to evaluate.
+    update and the loop's body; a step that it cuts is done again.
     """
 
-    def __init__(
-        self,
-        model,
-        batches,
-        config: TrainConfig,
-        precision: Precision | None = None,
-        compile: bool = False,
-    ):
+    def __init__(self, model, batches, config: TrainConfig, precision: Precision | None = None):
         if config.seq_len > model.config.block_size:
             raise ValueError(
                 f"seq_len={config.seq_len} passes the model's context of {model.config.block_size}:"
@@ -89,7 +80,7 @@ class Trainer:
             )
         self.model, self.batches, self.config = model, batches, config
         self.precision = precision or pick(model.wte.weight.device)
-        self.forward, self.compiled = model, "not compiled: nobody asked"
+        self.forward = model
         self.optimizer = adamw(model, config)
         self.scaler = self._new_scaler()
         self.done = 0  # steps
@@ -101,12 +92,20 @@ class Trainer:
         self.peak = accounting.peak_flops(name, self.precision.dtype)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)  # forget earlier runs
-        if compile:
-            shape = config.batch_size, config.seq_len + 1
-            rows = torch.zeros(shape, dtype=torch.long, device=model.wte.weight.device)
-            idx = rows[:, :-1]  # laid out as Batches does it, else the first step compiles again
-            with cpu.onednn(), self._autocast():  # as in a step: settings are compiled in
-                self.forward, self.compiled = maybe_compile(model.train(), idx)
+
+    def compile(self) -> str:
+        """Let the steps run the model compiled, where that works; return whether it does.
+
+        The model itself stays as it is, to sample from and to evaluate.
+        """
+        shape = self.config.batch_size, self.config.seq_len + 1
+        rows = torch.zeros(shape, dtype=torch.long, device=self.model.wte.weight.device)
+        idx = rows[:, :-1]  # laid out as Batches does it, else the first step compiles again
+        random = self._random()
+        with cpu.onednn(), self._autocast():  # as in a step: settings are compiled in
+            self.forward, how = maybe_compile(self.model.train(), idx)
+        self._set_random(random)  # the trial has drawn some for dropout
+        return how
 
     def __iter__(self) -> Iterator[dict]:
         while self.done < self.config.steps:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt2lite import GPT, SIZES, GPTConfig, __main__, corpora, cpu, data, doctor, run, sampling
+from gpt2lite import (
+    GPT,
+    SIZES,
+    GPTConfig,
+    __main__,
+    corpora,
+    cpu,
+    data,
+    doctor,
+    run,
+    sampling,
+    training,
+)
 from gpt2lite.assets import AssetError
 from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
@@ -233,6 +246,7 @@ FLAGS = {
     "--tensorboard": ("a/b", {"tensorboard": Path("a/b")}),
     "--save": ("a/b", {"save": Path("a/b")}),
     "--save-every": ("3", {"save_every": 3}),
+    "--save-minutes": ("2.5", {"save_minutes": 2.5}),
     "--export": ("a/b", {"export": Path("a/b")}),
     "--compile": ("", {"compile": True}),
     "--dropout": ("0.5", {"dropout": 0.5}),
@@ -267,7 +281,8 @@ def test_every_option_of_train_arrives(text, monkeypatch, capsys, flag):
     assert capsys.readouterr().out == f"done: {config.steps} steps\n"
     assert tokens.tolist() == data.encode(TEXT).tolist()
     default = {"compile": False, "order": "sequential", "val_fraction": 0.0, "save_every": 500}
-    default |= dict.fromkeys(("init_from", "log_file", "tensorboard", "save", "export"))
+    none = ("init_from", "log_file", "tensorboard", "save", "save_minutes", "export")
+    default |= dict.fromkeys(none)
     default |= {"name": text, "command": "python -m gpt2lite " + " ".join(command)}
     assert options == default | {k: v for k, v in expected.items() if k in default}
     dtype = expected.get("dtype")
@@ -360,6 +375,27 @@ def test_train_goes_on_where_it_stopped_and_keeps_its_log(text, tmp_path, capsys
     assert {r["lr"] for r in records} == {3e-4}
     assert __main__.main(["train", *options, "--steps", "5", "--lr", "0.5"]) == 1
     assert "made with lr=0.0003, not 0.5" in capsys.readouterr().err
+
+
+def test_ctrl_c_saves_and_the_same_command_goes_on(text, tmp_path, monkeypatch, capsys):
+    options = ["--model", "lite", "--text", text, "--seq-len", "8", "--steps", "4"]
+    command = ["train", *options, "--save", str(tmp_path / "run")]
+    step = training.Trainer._step
+
+    def pressed(trainer, hold):
+        if trainer.done == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(trainer, hold)
+
+    monkeypatch.setattr(training.Trainer, "_step", pressed)
+    assert __main__.main([*command, "--log-file", str(tmp_path / "run.jsonl")]) == 130
+    assert f"interrupted after 2 of 4 steps, which {tmp_path}" in capsys.readouterr().out
+    monkeypatch.undo()
+    monkeypatch.setitem(SIZES, "lite", TINY)
+    assert __main__.main([*command, "--log-file", str(tmp_path / "run.jsonl")]) == 0
+    assert __main__.main(["train", *options, "--log-file", str(tmp_path / "whole.jsonl")]) == 0
+    runs = (read_log(tmp_path / f"{name}.jsonl")[1] for name in ("run", "whole"))
+    assert len({str([(r["step"], r["loss"]) for r in records]) for records in runs}) == 1
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is full")

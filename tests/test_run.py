@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import signal
 import sys
 
 import numpy as np
@@ -157,6 +158,85 @@ def test_checkpoints_come_at_each_pause_and_at_the_end(tmp_path):
     assert steps == [3, 4]
 
 
+def test_checkpoints_come_by_minutes_too_and_validations_do_not(tmp_path, monkeypatch):
+    now, saved, save = [0.0], [], checkpoint.save
+    monkeypatch.setattr(run.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(checkpoint, "save", lambda *a, **how: saved.append(a[1]) or save(*a, **how))
+    options = {"save": tmp_path / "run", "save_minutes": 2, "val_fraction": 0.25}
+    validated = []
+    for record in run.train(tiny_gpt(), TOKENS, settings(steps=8), FP32, **options):
+        now[0] += 60
+        validated += [record["step"]] * ("validation" in record)
+    assert saved == [3, 5, 7, 8], "not each two minutes, counted from the last checkpoint"
+    assert validated == [7], "what is logged depends on the machine's speed"
+
+
+def press(times=1):
+    """Press Ctrl-C."""
+    for _ in range(times):
+        signal.raise_signal(signal.SIGINT)
+
+
+def interrupted(step, place, monkeypatch, **options):
+    """Train until Ctrl-C is pressed at a place of a step; return what was printed."""
+    made, validate = training.Trainer._step, evaluation.validation_loss
+    pressed = []
+
+    def stepping(trainer, hold):
+        if trainer.done == step and place == "step":
+            press()
+        return made(trainer, hold)
+
+    def validating(*args):
+        pressed.append(1)
+        if len(pressed) == step + 1 and place == "validation":
+            press(2)
+        return validate(*args)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(training.Trainer, "_step", stepping)
+        patched.setattr(evaluation, "validation_loss", validating)
+        torch.manual_seed(0)
+        for record in run.train(tiny_gpt(dropout=0.1), TOKENS, settings(), FP32, **options):
+            if record["step"] == step and place == "body":
+                press()
+
+
+@pytest.mark.parametrize(
+    "step, place, save_every, kept",
+    [
+        (0, "step", 500, 0),  # cut, and saved as it began
+        (2, "step", 500, 2),
+        (2, "body", 500, 3),
+        (2, "body", 1, 3),
+        (2, "validation", 1, 2),  # pressed twice: step 2 is done but not in the log
+    ],
+)
+def test_ctrl_c_saves_what_is_done_and_the_same_run_goes_on(
+    tmp_path, monkeypatch, capsys, step, place, save_every, kept
+):
+    options = {"val_fraction": 0.25, "save_every": save_every}
+    whole = losses(train(**options, log_file=tmp_path / "whole.jsonl"))
+    options |= {"save": tmp_path / "run", "log_file": tmp_path / "run.jsonl"}
+    interrupted(step, place, monkeypatch, **options)
+    assert checkpoint.load(tmp_path / "run")["done"] == kept
+    done = step + (place != "step")
+    out = capsys.readouterr().out
+    assert out.startswith(f"interrupted after {done} of 4 steps")
+    assert ("goes on from there" in out) == (kept == done), "it promises what is not saved"
+    assert losses(train(**options)) == whole[kept:]
+    assert losses(read_log(tmp_path / "run.jsonl")[1]) == whole
+    bests = checkpoint.found(tmp_path / "run", best=True)
+    lowest = min(validation for *_, validation in whole if validation)
+    assert [checkpoint.load(bests[-1])["best"]["validation"]] == [lowest]
+    assert checkpoint.load(bests[-1])["best"] == checkpoint.load(bests[-1])["last"]
+
+
+def test_without_a_folder_ctrl_c_saves_nothing(tmp_path, monkeypatch, capsys):
+    interrupted(1, "body", monkeypatch)
+    assert capsys.readouterr().out == "interrupted after 2 of 4 steps\n"
+
+
 def unwritable(tmp_path):
     (tmp_path / "file").write_text("no folder")
     return tmp_path / "file" / "run"
@@ -166,6 +246,8 @@ def unwritable(tmp_path):
     "options, error, message",
     [
         ({"save_every": 0}, ValueError, "save_every must be at least 1"),
+        ({"save_minutes": 0}, ValueError, "save_minutes must be above 0, such as 10, not 0"),
+        ({"save_minutes": float("nan")}, ValueError, "save_minutes must be above 0"),
         ({"val_fraction": 1.0}, ValueError, "a share of the text"),
         ({"val_fraction": -0.1}, ValueError, "a share of the text"),
         ({"val_fraction": float("nan")}, ValueError, "a share of the text"),
@@ -188,9 +270,10 @@ def test_what_cannot_end_well_is_refused_before_the_first_step(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     monkeypatch.setattr(training.Trainer, "step", None)
     monkeypatch.setattr(training.Trainer, "_step", lambda *_: pytest.fail("a step was made"))
+    monkeypatch.setattr(torch, "compile", lambda _: pytest.fail("half a minute of compiling lost"))
     options = {k: v(tmp_path) if callable(v) else v for k, v in options.items()}
     with pytest.raises(error, match=message):
-        train(**options)
+        train(compile=True, **options)
 
 
 def test_a_log_without_a_checkpoint_is_not_written_over(tmp_path):
@@ -225,8 +308,9 @@ def test_a_run_goes_on_with_the_same_text_and_settings_only(tmp_path, change, me
     "plant, message",
     [
         (lambda s: s.pop("begun"), "another version's"),
-        (lambda s: s.pop("best"), "another version's"),
-        (lambda s: s.update(best="x"), "another version's"),
+        (lambda s: s.update(best=1.0), "best is float"),
+        (lambda s: s["best"].pop("step"), "best has no step"),
+        (lambda s: s.update(last={"step": 3, "loss": 0.5}), "last has no validation"),
         (lambda s: s.update(begun=[1]), "another version's"),
         (lambda s: s.update(log=[1]), "log is list"),
         (lambda s: s["log"].pop("offset"), "log has no offset"),
@@ -237,7 +321,7 @@ def test_a_run_goes_on_with_the_same_text_and_settings_only(tmp_path, change, me
     ],
 )
 def test_a_planted_checkpoint_is_refused(tmp_path, plant, message):
-    options = {"save": tmp_path / "run", "log_file": tmp_path / "run.jsonl"}
+    options = {"save": tmp_path / "run", "log_file": tmp_path / "run.jsonl", "val_fraction": 0.25}
     train(**options)
     state = copy.deepcopy(checkpoint.load(tmp_path / "run"))
     plant(state)
