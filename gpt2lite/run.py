@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from gpt2lite import checkpoint, data, evaluation, log
+from gpt2lite.card import model_card, save_card
 from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
 from gpt2lite.precision import Precision, pick
@@ -82,6 +83,7 @@ def train(
     batches = data.Batches(seen, *shape, order, config.seed, vocabulary, device)
     begun = {
         "tokens": data.fingerprint(tokens),
+        "n_tokens": len(tokens),
         "order": order,
         "val_fraction": val_fraction,
         "init_from": init_from and str(init_from),
@@ -127,7 +129,10 @@ def train(
             print(how)
             raise
         if export:
-            _export(model, save, export)
+            kept = checkpoint.found(save, best=True) if save else []
+            _export(model, kept, export)
+            title = Path(export).resolve().name
+            save_card(export, model_card(title, head, begun, best if kept else last, last))
 
 
 def _take_weights(model, init_from) -> None:
@@ -183,10 +188,10 @@ def _check_writable(folder) -> None:
         pass
 
 
-def _export(model, save, folder) -> None:
-    """Write the best model of a run, else the last, and the tokenizer; the model stays as it is."""
+def _export(model, kept: list, folder) -> None:
+    """Write the best model that was kept, else the last, and the tokenizer; `model` stays."""
     model = copy.deepcopy(model)
-    if save and (kept := checkpoint.found(save, best=True)):
+    if kept:
         model.load_state_dict(checkpoint.load(kept[-1])["model"])
     model.to(torch.bfloat16).save_pretrained(folder)
     save_tokenizer(folder)

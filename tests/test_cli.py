@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import pipeline
 
 from gpt2lite import (
     GPT,
@@ -304,6 +305,21 @@ def test_every_option_of_train_arrives(text, monkeypatch, capsys, flag):
 def weights(tmp_path):
     GPT(replace(TINY, block_size=16)).save_pretrained(tmp_path / "weights")
     return str(tmp_path / "weights")
+
+
+def test_what_is_exported_speaks_alike_here_and_in_transformers(tmp_path, capsys):
+    (tmp_path / "my.txt").write_text(TEXT)
+    folder, command = str(tmp_path / "out"), ["train", "--text", str(tmp_path / "my.txt")]
+    GPT(GPTConfig(block_size=16, n_layer=1, n_head=1, n_embd=8)).save_pretrained(tmp_path / "begun")
+    command += ["--init-from", str(tmp_path / "begun"), "--seq-len", "8", "--steps", "20"]
+    assert __main__.main([*command, "--lr", "1e-1", "--export", folder]) == 0
+    capsys.readouterr()
+    greedy = ["sample", "--model", folder, "--prompt", "To be", "--temperature", "0"]
+    assert __main__.main([*greedy, "--max-new-tokens", "8"]) == 0
+    spoken = capsys.readouterr().out.removesuffix("\n")
+    theirs = pipeline("text-generation", model=folder, dtype=torch.float32)
+    (answer,) = theirs("To be", max_new_tokens=8, do_sample=False)
+    assert answer["generated_text"] == spoken != "To be"
 
 
 def test_train_begins_with_the_weights_that_are_named(text, weights, tmp_path, capsys):

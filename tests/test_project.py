@@ -25,7 +25,7 @@ FLOORS = [
     "config precision cpu assets log plotting",
     "tokenizer model optim loss",
     "data sampling checkpoint hub corpora accounting",
-    "training evaluation completions pretrained",
+    "training evaluation completions pretrained card",
     "run",
     "course.compare course.exercises course.html course.canvas course.attention course.names "
     "course.floats course.records course.unit_model",

@@ -142,6 +142,10 @@ def test_the_best_is_exported_in_bf16_and_the_model_stays(tmp_path, monkeypatch)
     last = checkpoint.load(tmp_path / "run")["model"]
     assert all(torch.equal(w, last[name]) for name, w in model.state_dict().items())
     assert (tmp_path / "new" / "out" / "merges.txt").exists()
+    text = (tmp_path / "new" / "out" / "README.md").read_text()
+    assert "# out\n" in text
+    assert "validation loss 1.000, " in text and "after 2 steps; at the end validation" in text
+    assert "validation loss 2.500, " in text and "after 4 steps" in text, "the run's end"
 
 
 def test_without_checkpoints_the_last_is_exported(tmp_path):
@@ -150,6 +154,8 @@ def test_without_checkpoints_the_last_is_exported(tmp_path):
     exported = GPT.from_pretrained(tmp_path / "out").state_dict()
     for name, w in model.state_dict().items():
         assert torch.equal(exported[name], w.bfloat16().float())
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "after 4 steps" in text and "validation loss" not in text and "at the end" not in text
 
 
 def test_checkpoints_come_at_each_pause_and_at_the_end(tmp_path):
