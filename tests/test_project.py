@@ -26,12 +26,13 @@ FLOORS = [
     "tokenizer model optim loss",
     "data sampling checkpoint hub corpora accounting",
     "training evaluation completions pretrained card",
+    "pairs",
     "run",
     "course.compare course.exercises course.html course.canvas course.attention course.names "
     "course.floats course.records course.unit_model",
     "course.judge course.mine course.figures",
     "course.checks course.widgets",
-    "course.setup course.untied course.wrong_models",
+    "course.setup course.untied course.wrong_models course.ranked",
     "doctor",
     "__main__",
 ]
