@@ -1,4 +1,4 @@
-"""A benchmark made by code, from the words of Shakespeare's plays: the likelier of two texts is right.
+"""A benchmark made by code, from the words of Shakespeare's plays: the likelier text is right.
 
 The texts of a pair differ in one thing, such as "thou art" and "thou are"; a model that gives the
 right one the higher probability has learned that thing. Classes go from easy to hard; whoever
