@@ -28,7 +28,7 @@ A GPT-2 with {parameters:,} parameters and GPT-2's tokenizer, trained by gpt2-li
 
 - **Result**: {result}
 - **Data**: {data}: {n:,} tokens, {unseen}; sha256 of the token ids (uint32) {sha256}
-- **Training**: {begun}{steps:,} steps of {per_step:,} tokens, {times:.1f} times through the text
+- **Training**: {begun}{steps:,} steps of {per_step:,} tokens, {times:.2f} times through the text
 - **Settings**: {training}
 - **Sizes**: {sizes}
 - **Made on**: {hardware}, torch {torch}, {precision}

@@ -91,7 +91,7 @@ def save(folder, step: int, state: dict, best: bool = False) -> Path:
             raise
         raise ResumeError(
             f"cannot write the checkpoint of step {step} into {folder} ({cause.strerror}): make "
-            "room or mend that, and go on from the one before it, which is whole"
+            "room or mend that, and go on from the one before it, if there is one"
         ) from error
     finally:
         with suppress(OSError):

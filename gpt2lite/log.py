@@ -8,6 +8,7 @@ import json
 import math
 import os
 import platform
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -72,20 +73,27 @@ class Log:
         self._append(_line(record))
 
     def _append(self, line: bytes) -> None:
-        try:
+        with self._named_errors():
             self.file.write(line)
             self.file.flush()
+
+    @contextmanager
+    def _named_errors(self):
+        try:
+            yield
         except OSError as error:
             raise LogError(f"cannot write into {self.path}: {error.strerror}") from error
 
     def place(self) -> dict:
         """Return where the next line goes, once all before it are on the disk."""
-        os.fsync(self.file.fileno())
+        with self._named_errors():
+            os.fsync(self.file.fileno())
         return {"header": self.header.decode(), "offset": self.file.tell()}
 
     def close(self) -> None:
         """Close the file."""
-        self.file.close()
+        with suppress(OSError):  # a line that a full disk didn't take, which `write` has told
+            self.file.close()
 
 
 def _line(record: dict) -> bytes:

@@ -6,6 +6,7 @@ The command line and notebooks train with it alike. Knows nothing about how a st
 
 import copy
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -93,9 +94,12 @@ def train(
     with ExitStack() as until_end:
         if save:
             until_end.enter_context(checkpoint.locked(save))
-        if export:
-            _check_writable(export)
         state = checkpoint.load(save) if save and checkpoint.found(save) else None
+        n = sum(p.numel() for p in model.parameters())
+        if save and not state:
+            _check_room(save, 12 * n)  # the weights and AdamW's two moments in fp32
+        if export:
+            _check_room(export, 2 * n + 1_500_000)  # bf16, and the tokenizer
         if init_from and not state:  # a run that goes on has its own weights
             _take_weights(model, init_from)
         trainer = Trainer(model, batches, config, precision)
@@ -181,11 +185,16 @@ def _resume(trainer: Trainer, state: dict, begun: dict, folder):
     return best, last, place
 
 
-def _check_writable(folder) -> None:
-    """Make a folder and try to write there. Raises OSError, which names it."""
+def _check_room(folder, n_bytes: int) -> None:
+    """Make a folder and try to write there. Raises OSError if that fails, or if too little is free."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
-        pass
+        free = shutil.disk_usage(folder).free
+    if free < n_bytes:
+        raise OSError(
+            f"{folder} has {free / 1e6:,.0f} MB free, and {n_bytes / 1e6:,.0f} MB are to be "
+            "written: make room there, or name another folder"
+        )
 
 
 def _export(model, kept: list, folder) -> None:

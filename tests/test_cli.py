@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from gpt2lite import (
     SIZES,
     GPTConfig,
     __main__,
+    checkpoint,
     corpora,
     cpu,
     data,
@@ -421,6 +425,54 @@ def test_a_full_disk_names_what_could_not_be_written(text, tmp_path, capsys):
     assert __main__.main(["train", *options, "--log-file", str(tmp_path / "run.jsonl")]) == 1
     err = capsys.readouterr().err
     assert "run.jsonl: No space left" in err and "Traceback" not in err
+
+
+@contextmanager
+def files_end_at(size):
+    """Let the system write no file beyond a size, as it would on a full disk."""
+    resource = pytest.importorskip("resource", reason="Windows has no limit of a file's size")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "size, n_embd, failing, message",
+    [
+        (1_000, 8, "--log-file", "cannot write into .*run.jsonl: File too large"),
+        (2_000_000, 8, "--save", "the checkpoint of step 4 into .*run .*File too large.*make room"),
+        (500_000, 8, "--export", "can't save into .*out .*make room there, or save to another"),
+        (600_000, 4, "--export", "cannot write the tokenizer into .*out .*make room there, or"),
+    ],
+)
+def test_a_disk_that_fills_up_costs_one_line_and_no_work(
+    text, tmp_path, monkeypatch, capsys, size, n_embd, failing, message
+):
+    monkeypatch.setitem(SIZES, "lite", replace(TINY, n_embd=n_embd))
+    whole, folder, out = tmp_path / "whole.jsonl", tmp_path / "run", tmp_path / "out"
+    start = ["train", "--model", "lite", "--text", text, "--seq-len", "8"]
+    assert __main__.main([*start, "--steps", "4", "--log-file", str(whole)]) == 0
+    command = [*start, "--save", str(folder), "--log-file", str(tmp_path / "run.jsonl")]
+    assert __main__.main([*command, "--steps", "2"]) == 0
+    command += ["--steps", "4", "--export", str(out)]
+    if failing == "--export":  # all else is done
+        assert __main__.main(command) == 0
+        shutil.rmtree(out)
+    capsys.readouterr()
+    with files_end_at(size):
+        assert __main__.main(command) == 1
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(f"gpt2lite: .*{message}", err) and "Traceback" not in err
+    assert checkpoint.load(folder)["done"] == (4 if failing == "--export" else 2)
+    left = [p.name for place in (folder, out) for p in place.iterdir() if "partial" in p.name]
+    assert not left, "half a file was left"
+    assert __main__.main(command) == 0, "with room again, the same command doesn't go on"
+    assert {"README.md", "config.json", "vocab.json"} <= {p.name for p in out.iterdir()}
+    logs = (read_log(path)[1] for path in (whole, tmp_path / "run.jsonl"))
+    assert len({str([(r["step"], r["loss"]) for r in records]) for records in logs}) == 1
 
 
 def test_step_1_is_trained_again_under_its_own_settings(tmp_path, monkeypatch):

@@ -282,6 +282,22 @@ def test_what_cannot_end_well_is_refused_before_the_first_step(
         train(compile=True, **options)
 
 
+@pytest.mark.parametrize("option, needed", [("save", 12), ("export", 2)])
+def test_a_disk_too_full_for_one_file_is_refused_before_the_first_step(
+    tmp_path, monkeypatch, option, needed
+):
+    model = tiny_gpt()
+    needed = needed * sum(p.numel() for p in model.parameters()) + 1_500_000 * (option == "export")
+    free = [needed]
+    usage = run.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: usage._replace(free=free[0]))
+    train(model=model, **{option: tmp_path / "enough"})
+    monkeypatch.setattr(training.Trainer, "_step", lambda *_: pytest.fail("a step was made"))
+    free[0] -= 1
+    with pytest.raises(OSError, match="out has .* MB free, and .* MB are to be written: make room"):
+        train(model=model, **{option: tmp_path / "out"})
+
+
 def test_a_log_without_a_checkpoint_is_not_written_over(tmp_path):
     path = tmp_path / "run.jsonl"
     train(log_file=path)
