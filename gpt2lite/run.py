@@ -186,7 +186,7 @@ def _resume(trainer: Trainer, state: dict, begun: dict, folder):
 
 
 def _check_room(folder, n_bytes: int) -> None:
-    """Make a folder and try to write there. Raises OSError if that fails, or if too little is free."""
+    """Make a folder and try to write there. Raises OSError if that fails or too little is free."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         free = shutil.disk_usage(folder).free
