@@ -29,7 +29,16 @@ def mixed(T):
 
 DEPTHS = ["embed", *(f"h.{i}" for i in range(12)), "ln_f"]
 NAMES = "right", "attn.c_proj not transposed", "erf GELU", "all at position 0"
-GAPS = {name: [0.0] + [4e-7 * 1000**i] * 13 for i, name in enumerate(NAMES)}
+GAPS = {
+    name: dict(zip(DEPTHS, [0.0] + [4e-7 * 1000**i] * 13, strict=True))
+    for i, name in enumerate(NAMES)
+}
+HEADER = {  # of a file with two blocks
+    "transformer.wte.weight": {"shape": [1500, 1000]},
+    "transformer.h.0.mlp.c_fc.weight": {"shape": [500, 1000]},
+    "transformer.h.0.ln_1.bias": {"shape": [5000]},
+    "transformer.h.1.mlp.c_fc.weight": {"shape": [500, 1000]},
+}
 
 
 DRAWINGS = {
@@ -51,8 +60,8 @@ DRAWINGS = {
     "two maps": lambda: figures.attention_maps({"divided": mixed(6), "not": mixed(6)}, WORDS),
     "three maps": lambda: figures.attention_maps(dict.fromkeys("abc", mixed(12)), 2 * WORDS),
     "bits": lambda: figures.bits({"with GELU": [0.5] * 9 + [0.0], "without": [0.5, 0.16] * 5}),
-    "file": lambda: figures.file_sizes({"wte.weight": 38.6, "biases, LayerNorms": 0.06}),
-    "differences": lambda: figures.differences(GAPS, dict.fromkeys(GAPS, 3.2942), DEPTHS),
+    "file": lambda: figures.file_sizes(HEADER),
+    "differences": lambda: figures.differences(GAPS, dict.fromkeys(GAPS, 3.2942)),
     "decoding": lambda: figures.decoding_times([20, 130], [2.0, 10.0], [4.0, 4.5]),
     "decoding close": lambda: figures.decoding_times([9, 10], [4.0, 4.1], [4.0, 4.0]),
 }
@@ -154,8 +163,9 @@ def test_alt_texts_say_what_the_tensors_hold():
     fig = figures.attention_maps({"sure": torch.eye(6), "even": mixed(6)}, WORDS)
     assert "sure: the largest weight of a row is 1.00" in fig.alt
     assert "with to 0.000" in figures.bits({"with": [1.0, 0.0], "without": [1.0, 0.2]}).alt
-    assert "b 3.00 MB, a 1.00 MB" in figures.file_sizes({"a": 1.0, "b": 3.0}).alt
-    fig = figures.differences({"wrong": [0.0, 0.5]}, {"wrong": 3.25}, ["embed", "ln_f"])
+    sizes = "wte.weight 6.00 MB, mlp.c_fc.weight 4.00 MB, biases, LayerNorms 0.02 MB"
+    assert sizes in figures.file_sizes(HEADER).alt
+    fig = figures.differences({"wrong": {"embed": 0.0, "ln_f": 0.5}}, {"wrong": 3.25})
     assert "wrong: from 0e+00 to 5e-01, loss 3.2500" in fig.alt
     fig = figures.decoding_times([1, 8], [2.0, 9.0], [2.0, 3.0])
     assert "3.0 × as fast" in fig.get_suptitle() and "9.0 ms without a cache and 3.0" in fig.alt
@@ -212,8 +222,9 @@ def test_the_likeliest_tokens_say_what_is_cut():
 
 def test_the_picture_beside_the_playground():
     logits = torch.linspace(5, -5, 50257)
-    fig = figures.next_tokens(logits, get_tokenizer(), {"all": {}, "three": {"top_k": 3}})
-    assert len(fig.axes) == 2 and "three: 3 tokens kept" in fig.alt
+    fig = figures.next_tokens(logits, get_tokenizer(), ({}, {"temperature": 0.5, "top_k": 3}))
+    assert len(fig.axes) == 2 and "as it is: 50,257 tokens kept" in fig.alt
+    assert "temperature 0.5, top-k 3: 3 tokens kept" in fig.alt
     assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim()
 
 

@@ -29,7 +29,7 @@ FLOORS = [
     "pairs",
     "run",
     "course.compare course.exercises course.html course.canvas course.attention course.names "
-    "course.floats course.records course.unit_model",
+    "course.bits course.floats course.hidden course.records course.released course.unit_model",
     "course.judge course.mine course.figures",
     "course.checks course.widgets",
     "course.setup course.untied course.wrong_models course.ranked",

@@ -4,6 +4,7 @@ A chart brings its alt text along as `fig.alt`. Knows nothing about where a run 
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -191,14 +192,16 @@ def likeliest(logits, tokenizer, temperature=1.0, top_k=None, top_p=None, n=12):
     return rows, int((after > 0).sum())
 
 
-def next_tokens(logits, tokenizer, choices: dict[str, dict], n=10):
+def next_tokens(logits, tokenizer, settings: Sequence[dict], n=10):
     """Draw the `n` likeliest next tokens under several settings: kept ones blue, cut ones grey.
 
-    `choices` maps a panel's title to the keywords of gpt2lite.sampling.probabilities.
+    Each of `settings` holds keywords of gpt2lite.sampling.probabilities.
     """
-    fig, axes = figure("wide", len(choices))
+    fig, axes = figure("wide", len(settings))
     told, longest = [], 0
-    for ax, (title, cuts) in zip(np.atleast_1d(axes), choices.items(), strict=True):
+    for ax, cuts in zip(np.atleast_1d(axes), settings, strict=True):
+        said = (f"{name.replace('_', '-')} {value}" for name, value in cuts.items())
+        title = ", ".join(said) or "as it is"
         rows, kept = likeliest(logits, tokenizer, n=n, **cuts)
         for y, (_, chance, keep) in enumerate(rows):
             ax.barh(y, chance, 0.7, color=COLORS["ours"] if keep else "#C9C9C9")

@@ -4,6 +4,9 @@ Knows nothing about models. A picture's title states what any values would show;
 and in its alt text come from the tensors.
 """
 
+import re
+from math import prod
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -100,8 +103,16 @@ def bits(curves: dict):
     return fig
 
 
-def file_sizes(megabytes: dict):
-    """Draw how much of a file each kind of tensor takes, the largest first. 7 x 2.6 inches."""
+def file_sizes(header: dict):
+    """Draw how much of a file each kind of tensor takes, the largest first. 7 x 2.6 inches.
+
+    `header` maps a tensor's name to its "shape", as a safetensors file of fp32 numbers does.
+    """
+    megabytes = {}
+    for name, entry in header.items():
+        kind = re.sub(r"^(transformer\.)?(h\.\d+\.)?", "", name)
+        kind = kind if len(entry["shape"]) > 1 else "biases, LayerNorms"
+        megabytes[kind] = megabytes.get(kind, 0) + 4e-6 * prod(entry["shape"])
     megabytes = dict(sorted(megabytes.items(), key=lambda item: -item[1]))
     largest = next(iter(megabytes))
     share = megabytes[largest] / sum(megabytes.values())
@@ -117,17 +128,18 @@ def file_sizes(megabytes: dict):
     return fig
 
 
-def differences(gaps: dict, losses: dict, depths: list[str], allowed=1e-5):
+def differences(gaps: dict, losses: dict, allowed=1e-5):
     """Draw by depth how far models are from a reference, on a log axis. 7 x 2.8 inches.
 
-    gaps: a model's name to its relative difference at each of `depths`; losses: to its loss.
+    gaps: a model's name to its relative difference by depth; losses: to its loss.
     """
+    depths = list(next(iter(gaps.values())))
     looks = (("ours", "o", "-"), ("validation", "s", "--"), ("highlight", "D", "-."))
     looks = (*looks, ("baseline", "^", ":"))
     fig, ax = figure("wide", title="Each mistake leaves the line where it sits")
     for (name, gap), (color, marker, line) in zip(gaps.items(), looks, strict=False):
         look = {"color": COLORS[color], "marker": marker, "linestyle": line, "markersize": 4}
-        shown = [max(value, 1e-8) for value in gap]  # a log axis has no 0
+        shown = [max(value, 1e-8) for value in gap.values()]  # a log axis has no 0
         ax.semilogy(shown, label=f"{name}:\nloss {losses[name]:.4f}", **look)
     ax.axhline(allowed, color=COLORS["reference"], linewidth=1, linestyle=(0, (5, 3)))
     ax.text(
@@ -138,7 +150,7 @@ def differences(gaps: dict, losses: dict, depths: list[str], allowed=1e-5):
     ax.set_xticks(range(len(depths)), depths, rotation=90 if len(depths) > 8 else 0)
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     said = ". ".join(
-        f"{name}: from {gap[0]:.0e} to {gap[-1]:.0e}, loss {losses[name]:.4f}"
+        f"{name}: from {gap[depths[0]]:.0e} to {gap[depths[-1]]:.0e}, loss {losses[name]:.4f}"
         for name, gap in gaps.items()
     )
     fig.alt = f"Relative difference to the reference by depth, on a log axis. {said}."
