@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import distributed, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 
 IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
+_linear = F.linear
 
 
 def keep_process_memory() -> None:
@@ -173,30 +173,34 @@ def decoding(device: torch.device, rows: int, steps: int):
     return _FastLinear(rows, steps) if IS_X86 and device.type == "cpu" else nullcontext()
 
 
-class _FastLinear(TorchFunctionMode):
+class _FastLinear:
     """PyTorch's product reads memory at a third of its speed for one row, and less for a few.
 
     Operators that are meant for other things read as fast as can be for one row, and so does oneDNN
     for a few once a matrix is packed: laid out anew in its own order.
     """
 
+    inside = threading.local()  # .product: what F.linear does on this thread
+
     def __init__(self, rows, steps):
-        super().__init__()
         # Packing 124M weights takes as long as 20 steps of a few rows gain, and memory for a copy.
         self.packs = rows > 1 and steps >= 32
         self.room = free_memory() // 2
         self.known = {}  # id of a parameter -> itself, its version, its product
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is F.linear:
-            func = self.linear
-        return func(*args, **(kwargs or {}))
+    def __enter__(self):
+        _linear_by_thread.__enter__()
+        self.inside.product = self.linear
+
+    def __exit__(self, *error):
+        del self.inside.product
+        _linear_by_thread.__exit__(*error)
 
     def linear(self, input, weight, bias=None):
         """Compute what F.linear does."""
         lasting = isinstance(weight, nn.Parameter) and not weight.is_inference()
         if not lasting or input.dtype != weight.dtype or torch.is_autocast_enabled("cpu"):
-            return F.linear(input, weight, bias)
+            return _linear(input, weight, bias)
         known = self.known.get(id(weight))
         if known is None or known[1] != weight._version:  # trained since: pack it again
             known = self.known[id(weight)] = weight, weight._version, self._prepare(weight.detach())
@@ -204,7 +208,7 @@ class _FastLinear(TorchFunctionMode):
 
     def _prepare(self, weight):
         """Return a function of x and bias that computes F.linear(x, weight, bias)."""
-        product = _onednn_product(weight.dtype) or F.linear
+        product = _onednn_product(weight.dtype) or _linear
         if self.packs and weight.nbytes < self.room and _onednn_product(weight.dtype):
             self.room -= weight.nbytes
             packed = torch.ops.mkldnn._reorder_linear_weight(weight)
@@ -241,6 +245,24 @@ def _onednn_product(dtype):
         return None
     works = torch.allclose(found, expected, rtol=2 * torch.finfo(dtype).eps)
     return product if works else None
+
+
+@_ProcessWide
+@contextmanager
+def _linear_by_thread():
+    """Let a thread have an F.linear of its own: a TorchFunctionMode would slow every other call."""
+    before = F.linear
+
+    def linear(input, weight, bias=None):
+        if torch.compiler.is_compiling():
+            return before(input, weight, bias)
+        return getattr(_FastLinear.inside, "product", before)(input, weight, bias)
+
+    F.linear = linear
+    try:
+        yield
+    finally:
+        F.linear = before
 
 
 def _single_row(weight):

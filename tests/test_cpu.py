@@ -191,6 +191,39 @@ def test_decoding_ends_with_its_block_also_after_an_error(loaded, calls):
     assert not calls, "between two tokens the model is the caller's"
 
 
+def test_decoding_leaves_linear_as_it_was_also_beside_a_thread_that_goes_on(x86, monkeypatch):
+    monkeypatch.setattr(F, "linear", patched := lambda *a: "somebody's own")
+    entered, leave = threading.Event(), threading.Event()
+
+    def decode():
+        with decoding():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=decode, daemon=True)
+    with decoding():
+        thread.start()
+        entered.wait()
+    assert F.linear(0, 0) == "somebody's own", "this thread has left, and gets another's product"
+    leave.set()
+    thread.join()
+    assert F.linear is patched
+
+
+@torch.no_grad()
+def test_a_model_compiles_inside_decoding(x86):
+    model, idx = tiny_gpt(), torch.tensor([[3]])
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with decoding():
+        assert torch.equal(compiled(idx), compiled(idx))
+    assert torch.allclose(compiled(idx), model(idx), atol=1e-5)
+
+
+def test_decoding_touches_no_other_function(x86):
+    with decoding():
+        assert torch._C._len_torch_function_stack() == 0, "a mode makes every function slower"
+
+
 @torch.no_grad()
 def test_decoding_acts_on_its_own_thread_only(loaded, calls):
     with decoding():
