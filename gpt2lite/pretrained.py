@@ -18,7 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gpt2lite.assets import replacing
-from gpt2lite.config import GPTConfig
+from gpt2lite.config import SIZES, GPTConfig
 from gpt2lite.hub import (
     CONFIG,
     UNREADABLE,
@@ -79,7 +79,12 @@ def from_pretrained(cls, name, dtype: torch.dtype = torch.float32) -> GPT:
 
 
 def sizes_of(name) -> GPTConfig:
-    """Return the sizes of the GPT-2 called `name`, as `from_pretrained` takes it; dropout is 0."""
+    """Return the sizes of the GPT-2 called `name`, as `from_pretrained` takes it; dropout is 0.
+
+    OpenAI's are known here: a run that resumes on a new machine need not fetch their weights again.
+    """
+    if name in RELEASED:
+        return SIZES[name]
     config, _ = _read_config(_find(name) / CONFIG)
     return config
 

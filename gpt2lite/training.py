@@ -273,8 +273,8 @@ class Trainer:
     def load_state_dict(self, state: dict) -> None:
         """Go on from where `state_dict` was taken, as if the run had never stopped.
 
-        Raises TrainingError if that run had other settings. `steps` may differ, and while the rate
-        is constant `cooldown_steps` too: several Trainers may then cool down from one state. Raises
+        Raises TrainingError if that run had other settings. `steps` may differ, and before a
+        cooldown `cooldown_steps` too: several Trainers may cool down from one state. Raises
         ResumeError if the state is not one that this Trainer could have made.
         """
         same_form(state, self.state_dict(), free=("config", "optimizer", "scaler", "random"))
@@ -287,15 +287,15 @@ class Trainer:
                     f"the checkpoint was made with {name}={saved[name]}, not {now[name]}: go on "
                     "with the same settings, or start a new run in another folder"
                 )
-        if saved["cooldown_steps"] != now["cooldown_steps"]:
+        if saved["cooldown_steps"] or now["cooldown_steps"]:
             last = max(0, state["done"] - 1)
             then = replace(self.config, **{name: saved[name] for name in may_differ})
             was, would_be = (learning_rate(last, config) for config in (then, self.config))
             if was != would_be:
                 raise TrainingError(
-                    f"cooldown_steps={now['cooldown_steps']} of steps={now['steps']} would have "
-                    f"given step {last} lr={would_be:g}, but the checkpoint's run had {was:g}: "
-                    "cool down from a constant rate, beginning after the checkpoint"
+                    f"with steps={now['steps']} and cooldown_steps={now['cooldown_steps']}, step "
+                    f"{last} would have had lr={would_be:g}, but the checkpoint's run had {was:g}: "
+                    "go on from a checkpoint before the cooldown, where the rate is constant"
                 )
         params = [p for group in self.optimizer.param_groups for p in group["params"]]
         if state["optimizer"] != {}:  # before the first step

@@ -84,6 +84,12 @@ def test_the_round_trip_is_exact_and_keeps_the_config(tmp_path):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+def test_the_released_sizes_need_no_hub(monkeypatch):
+    monkeypatch.setattr(pretrained, "_find", lambda name: pytest.fail("it was fetched"))
+    for name in RELEASED:
+        assert pretrained.sizes_of(name) == SIZES[name]
+
+
 def test_a_loaded_model_is_trained_without_dropout_and_can_be_trained(folder):
     change_config(folder, resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1)
     model = GPT.from_pretrained(folder)

@@ -104,15 +104,20 @@ def test_a_cooldown_that_would_have_begun_before_the_checkpoint_is_refused():
         run.step()
     state = run.state_dict()
     trainer(min_lr=None, cooldown_steps=4).load_state_dict(state)  # begins at step 4, from lr
-    with pytest.raises(training.TrainingError, match="step 4 lr=0.008, .* had 0.01: cool down"):
+    with pytest.raises(training.TrainingError, match="step 4 would have had lr=0.008, .* had 0.01"):
         trainer(min_lr=None, cooldown_steps=5).load_state_dict(state)
     cosine = trainer()
     for _ in range(5):
         cosine.step()
-    with pytest.raises(training.TrainingError, match="from a constant rate"):
+    with pytest.raises(training.TrainingError, match="where the rate is constant"):
         trainer(cooldown_steps=2).load_state_dict(cosine.state_dict())
     fresh = trainer().state_dict()
     trainer(cooldown_steps=8).load_state_dict(fresh)
+    cooled = trainer(min_lr=None, cooldown_steps=3)
+    list(cooled)
+    trainer(min_lr=None, cooldown_steps=3).load_state_dict(cooled.state_dict())
+    with pytest.raises(training.TrainingError, match="before the cooldown"):
+        trainer(min_lr=None, cooldown_steps=3, steps=20).load_state_dict(cooled.state_dict())
 
 
 def test_train_yields_each_record_and_leaves_a_trained_model():
