@@ -87,6 +87,8 @@ def save(folder, step: int, state: dict, best: bool = False) -> Path:
         os.replace(partial, path)
     except (OSError, RuntimeError) as error:
         cause = error if isinstance(error, OSError) else error.__context__  # torch.save hides it
+        if isinstance(cause, KeyboardInterrupt):  # an impatient second Ctrl-C
+            raise cause from None
         if not isinstance(cause, OSError):
             raise
         raise ResumeError(

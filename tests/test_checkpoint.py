@@ -265,6 +265,23 @@ def test_a_full_disk_leaves_the_earlier_checkpoints_and_says_where(tmp_path, mon
     assert len(list(tmp_path.iterdir())) == 1, "half a file was left"
 
 
+def test_ctrl_c_while_saving_is_ctrl_c_and_leaves_nothing_half(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, {"step": 1})
+
+    class Pressed(io.FileIO):
+        def write(self, part):
+            if self.tell() > 100_000:
+                raise KeyboardInterrupt  # PyTorch's writer turns it into a RuntimeError
+            return super().write(part)
+
+    monkeypatch.setattr(checkpoint, "open", Pressed, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, 2, {"step": [torch.zeros(100_000)] * 3})
+    monkeypatch.undo()
+    assert checkpoint.load(tmp_path) == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 1, "half a file was left"
+
+
 def test_another_error_while_saving_is_not_called_a_full_disk(tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("CUDA error")
