@@ -133,6 +133,23 @@ def test_cells_are_short(notebook):
         assert lines <= most, f"{lines} lines, at most {most}: {cell.source.splitlines()[0]}"
 
 
+def test_an_interrupt_would_leave_no_hook_and_no_replaced_name(notebook):
+    for cell in code_cells(notebook):
+        page = tree(cell)
+        functions = [node for node in ast.walk(page) if isinstance(node, ast.FunctionDef)]
+        entered = {i.context_expr for node in ast.walk(page) for i in getattr(node, "items", ())}
+        for call in [node for node in ast.walk(page) if isinstance(node, ast.Call)]:
+            called, line = ast.unparse(call.func), ast.unparse(call)
+            if re.search(r"\.register_\w*hook$", called):
+                owner = [f for f in functions if call in ast.walk(f)][-1:] or [page]
+                ends = [n.finalbody for n in ast.walk(owner[0]) if isinstance(n, ast.Try)]
+                assert ".remove()" in "".join(ast.unparse(line) for end in ends for line in end), (
+                    f"a stopped cell leaves a hook: remove it in a `finally:`: {line}"
+                )
+            if re.fullmatch(r"(mock\.)?patch(\.\w+)*", called):
+                assert call in entered, f"a stopped cell leaves it replaced: `with {line}:`"
+
+
 def test_pictures_have_alt_text(notebook):
     pages = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
     pages += [
