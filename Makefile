@@ -24,8 +24,8 @@ test: $(READY)  ## lint, unit tests, and every notebook through nbval
 test-parts: $(READY)  ## run the notebooks with every part written: all right, and all wrong
 	$(PY) -m pytest -q -m long tests/test_parts.py
 
-test-reruns: $(READY)  ## run their cells twice, each dial halved and doubled (hours; ONLY=01_architecture: one)
-	$(PY) -m pytest -q -m long tests/test_reruns.py --durations=0 $(if $(ONLY),-k "$(ONLY)")
+test-reruns: $(READY)  ## run their cells twice, interrupted, and at other dials (hours; ONLY=01_architecture: one)
+	$(PY) -m pytest -q -m long tests/test_reruns.py tests/test_interrupts.py --durations=0 $(if $(ONLY),-k "$(ONLY)")
 
 lab: $(READY)  ## open JupyterLab on your own copy of the notebooks, in my_notebooks/
 	@$(PY) .ci/lab.py
