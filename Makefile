@@ -7,7 +7,7 @@ COLAB := build/colab-venv
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help course test test-parts test-reruns lab notebooks figures test-colab test-t4 gpu hub wheel address clean
+.PHONY: help course test test-parts test-reruns lab notebooks figures test-colab test-t4 lm-eval gpu hub wheel address clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -42,6 +42,10 @@ test-colab: $(COLAB)/.ready  ## run the notebooks with the versions that Colab h
 
 test-t4: $(READY)  ## run the notebooks, and the tests that ask for a device, on a stand-in for Colab's T4
 	PYTHONPATH=tests $(PY) -m pytest -q -p t4 --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests/test_device.py tests/test_cli.py tests/test_gpu.py tests/test_t4.py notebooks
+
+lm-eval: $(READY)  ## compare our scores with lm-evaluation-harness's own, on the course's 20 questions
+	@$(PY) -m pip install -qq -c constraints.txt -e ".[dev,lm-eval]"
+	@$(PY) .ci/harness.py
 
 gpu: $(READY)  ## measure on this machine's GPU, 25 minutes at most; again to go on (notebooks/recorded/gpu.json)
 	@$(PY) benchmarks/gpu.py $(if $(PEER),--peer $(PEER))

@@ -1,8 +1,9 @@
-"""The command line: `python -m gpt2lite doctor`, `sample`, `train` and `fetch`.
+"""The command line: `python -m gpt2lite doctor`, `sample`, `train`, `evaluate`, `fetch`.
 
 Knows how to ask and how to answer in a terminal; the work is done by the modules below.
 """
 
+import json
 import os
 import shlex
 import sys
@@ -184,6 +185,54 @@ def train(
     print(f"done: {config.steps} steps")
 
 
+def evaluate(
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")],
+    on: Annotated[str, _hint("pairs", metavar="TEXT|pairs|hellaswag")] = "pairs",
+    val_fraction: Annotated[float | None, _hint("all", metavar="FLOAT")] = None,
+) -> None:
+    """Measure a model on a text or a benchmark, and print what comes out as JSON.
+
+    Args:
+        model: gpt2, -medium, -large, -xl, gpt2lite-plays (no network), OWNER/NAME or a directory.
+        on: A text (shakespeare, tinyshakespeare or a file of yours), pairs or hellaswag.
+        val_fraction: Of a text, the share at its end to measure on.
+    """
+    from functools import partial
+
+    from tqdm import tqdm
+
+    from gpt2lite import GPT, data, evaluation, hellaswag, pairs, precision
+    from gpt2lite.corpora import load_text
+
+    if val_fraction is not None and on in ("pairs", "hellaswag"):
+        raise ValueError(f"--val-fraction is a share of a text: {on} is measured whole")
+    if on == "pairs":
+        items = pairs.make_pairs()
+    elif on == "hellaswag":
+        items = hellaswag.load()
+    else:
+        tokens = data.encode(load_text(on))
+        tokens = tokens if val_fraction is None else data.split(tokens, val_fraction)[1]
+    gpt = GPT.from_pretrained(model).to(precision.pick().device)
+    bar = partial(tqdm, desc=on, unit="batch")
+    if on == "pairs":
+        shares = pairs.accuracies(items, pairs.margins(gpt, items, bar=bar))
+        found = {kind: share._asdict() for kind, share in shares.items()}
+    elif on == "hellaswag":
+        found = {
+            prepared: {divisor: share._asdict() for divisor, share in shares.items()}
+            for prepared, shares in hellaswag.accuracies(gpt, items, bar=bar).items()
+        }
+    else:
+        T = gpt.config.block_size
+        score = evaluation.score_text(gpt, tokens, max(1, 4096 // T), T, bar)
+        found = {
+            name: getattr(score, name)
+            for name in ("loss", "perplexity", "bits_per_byte", "tokens", "bytes")
+        }
+    print(json.dumps({"model": model, "on": on} | found, indent=2))
+
+
 def fetch(
     names: Annotated[
         tyro.conf.Positional[tuple[str, ...]], _hint("shakespeare", metavar="[NAME ...]")
@@ -206,9 +255,15 @@ def main(args: list[str] | None = None) -> int:
         stream.reconfigure(errors="replace")  # an old terminal may not know ✓
     try:
         status = tyro.extras.subcommand_cli_from_dict(
-            {"doctor": doctor, "sample": sample, "train": train, "fetch": fetch},
+            {
+                "doctor": doctor,
+                "sample": sample,
+                "train": train,
+                "evaluate": evaluate,
+                "fetch": fetch,
+            },
             prog="python -m gpt2lite",
-            description="GPT-2 from scratch: check this machine, sample, train, fetch texts.",
+            description="GPT-2 from scratch: check this machine, sample, train, evaluate, fetch.",
             args=args,
             config=(tyro.conf.FlagCreatePairsOff,),
         )

@@ -12,6 +12,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -156,6 +157,19 @@ def standard_error(values, clusters: Sequence | None = None) -> float:
         raise ValueError(f"{len(kinds)} independent observations have no standard error")
     sums = np.bincount(which, weights=values - values.mean())
     return math.sqrt(len(kinds) / (len(kinds) - 1) * (sums**2).sum()) / len(values)
+
+
+class Accuracy(NamedTuple):
+    """The share of right answers, its standard error, and the number of items."""
+
+    share: float
+    error: float
+    n: int
+
+
+def accuracy(right, clusters: Sequence | None = None) -> Accuracy:
+    """Return the accuracy of answers (n,), 1 for right and 0 for wrong; clusters as above."""
+    return Accuracy(float(np.mean(right)), standard_error(right, clusters), len(right))
 
 
 def paired_difference(a, b, clusters: Sequence | None = None) -> tuple[float, float]:

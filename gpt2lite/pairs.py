@@ -21,7 +21,7 @@ from itertools import product
 import numpy as np
 
 from gpt2lite.completions import Item, log_probabilities
-from gpt2lite.evaluation import standard_error
+from gpt2lite.evaluation import Accuracy, accuracy
 from gpt2lite.tokenizer import get_tokenizer
 
 
@@ -343,19 +343,14 @@ def margins(model, pairs: Sequence[Pair], **options) -> np.ndarray:
     return np.array([good - bad for good, bad in scores])
 
 
-def accuracies(pairs: Sequence[Pair], margins: np.ndarray) -> dict[str, tuple[float, float, int]]:
-    """Return the share of right answers, its clustered standard error and the number of pairs.
+def accuracies(pairs: Sequence[Pair], margins: np.ndarray) -> dict[str, Accuracy]:
+    """Return the accuracy, with its clustered error, of each class and, last, of "all".
 
-    For each class and, last, for "all". A margin of 0 counts half.
+    A margin of 0 counts half.
     """
     right = np.heaviside(margins, 0.5)
     found = {}
     for kind in [*dict.fromkeys(pair.kind for pair in pairs), "all"]:
-        here = np.array([kind in (pair.kind, "all") for pair in pairs])
-        clusters = [pair.cluster for pair, counts in zip(pairs, here, strict=True) if counts]
-        found[kind] = (
-            right[here].mean().item(),
-            standard_error(right[here], clusters),
-            len(clusters),
-        )
+        here = [i for i, pair in enumerate(pairs) if kind in (pair.kind, "all")]
+        found[kind] = accuracy(right[here], [pairs[i].cluster for i in here])
     return found

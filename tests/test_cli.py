@@ -26,6 +26,9 @@ from gpt2lite import (
     cpu,
     data,
     doctor,
+    evaluation,
+    hellaswag,
+    pairs,
     run,
     sampling,
     training,
@@ -64,7 +67,9 @@ def text(tmp_path, monkeypatch):
     return str(tmp_path / "my.txt")
 
 
-@pytest.mark.parametrize("command", [[], ["doctor"], ["sample"], ["fetch"], ["train"]])
+@pytest.mark.parametrize(
+    "command", [[], ["doctor"], ["sample"], ["fetch"], ["train"], ["evaluate"]]
+)
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as done:
         __main__.main([*command, "--help"])
@@ -486,3 +491,50 @@ def test_step_1_is_trained_again_under_its_own_settings(tmp_path, monkeypatch):
     again, records = read_log(tmp_path / "log")
     same = ("data", "precision", "model", "training")
     assert all(again[part] == head[part] for part in same) and len(records) == 2
+
+
+def evaluated(capsys, *command) -> dict:
+    """Return what `evaluate` prints on the standard output, where nothing but JSON may be."""
+    assert __main__.main(["evaluate", *command]) == 0
+    printed = capsys.readouterr()
+    assert "batch" in printed.err, "no bar shows how far it is"
+    return json.loads(printed.out)
+
+
+def test_evaluate_measures_a_text_as_the_function_does(tiny, text, capsys):
+    tokens = data.encode(TEXT)
+    for options, measured in (
+        ((), tokens),
+        (("--val-fraction", "0.25"), data.split(tokens, 0.25)[1]),
+    ):
+        found = evaluated(capsys, tiny, "--on", text, *options)
+        score = evaluation.score_text(GPT.from_pretrained(tiny), measured, 4, 32)
+        names = ("loss", "perplexity", "bits_per_byte", "tokens", "bytes")
+        expected = {name: pytest.approx(getattr(score, name), rel=1e-5) for name in names}
+        assert found == {"model": tiny, "on": text} | expected
+
+
+def test_evaluate_answers_pairs_and_questions_as_the_functions_do(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(0)
+    GPT(GPTConfig(block_size=128, n_layer=1, n_head=2, n_embd=8)).save_pretrained(tmp_path / "m")
+    folder, some, three = str(tmp_path / "m"), pairs.make_pairs(12), hellaswag.own_questions()[:3]
+    model = GPT.from_pretrained(folder)
+    monkeypatch.setattr(pairs, "make_pairs", lambda: some)
+    monkeypatch.setattr(hellaswag, "load", lambda: three)
+    shares = pairs.accuracies(some, pairs.margins(model, some))
+    expected = {kind: share._asdict() for kind, share in shares.items()}
+    assert evaluated(capsys, folder) == {"model": folder, "on": "pairs"} | expected
+    shares = hellaswag.accuracies(model, three)
+    expected = {p: {d: share._asdict() for d, share in s.items()} for p, s in shares.items()}
+    found = evaluated(capsys, folder, "--on", "hellaswag")
+    assert found == {"model": folder, "on": "hellaswag"} | expected
+
+
+def test_evaluate_refuses_before_it_loads_the_model(monkeypatch, capsys):
+    monkeypatch.setattr(GPT, "from_pretrained", lambda *_: pytest.fail("the model was loaded"))
+    for command, message in (
+        (["--on", "nowhere.txt"], "neither a file nor one of the corpora"),
+        (["--val-fraction", "0.1"], "--val-fraction is a share of a text: pairs is measured whole"),
+    ):
+        assert __main__.main(["evaluate", "gpt2", *command]) == 1
+        assert message in capsys.readouterr().err

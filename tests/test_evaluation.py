@@ -165,3 +165,10 @@ def test_a_paired_difference_is_surer_than_two_scores():
     labels = np.repeat(np.arange(30), 10)
     clustered = evaluation.standard_error(a - b, labels)
     assert evaluation.paired_difference(a, b, labels)[1] == clustered != error
+
+
+def test_an_accuracy_is_a_share_with_its_error():
+    right, labels = np.array([1.0, 1.0, 0.0, 1.0, 0.0]), list("aabbc")
+    found = evaluation.accuracy(right, labels)
+    assert found == (0.6, evaluation.standard_error(right, labels), 5)
+    assert found.error != evaluation.accuracy(right).error == evaluation.standard_error(right)

@@ -26,7 +26,7 @@ FLOORS = [
     "tokenizer model optim loss",
     "data sampling checkpoint hub corpora accounting",
     "training evaluation completions pretrained card",
-    "pairs",
+    "pairs hellaswag",
     "run",
     "course.compare course.exercises course.html course.canvas course.attention course.names "
     "course.bits course.floats course.hidden course.records course.released course.unit_model",
@@ -179,7 +179,12 @@ def test_contributing_names_what_is_there():
 
 def test_every_listed_package_is_pinned():
     extras = PROJECT["project"]["optional-dependencies"]
-    wanted = [*PROJECT["project"]["dependencies"], *extras["dev"], *extras["train"]]
+    wanted = [
+        *PROJECT["project"]["dependencies"],
+        *extras["dev"],
+        *extras["train"],
+        *extras["lm-eval"],
+    ]
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {line.split("==")[0].lower() for line in lines if "==" in line}
     missing = {re.match(r"[\w-]+", name)[0] for name in wanted} - pinned
