@@ -54,53 +54,92 @@ def by_major(c):
     return "fp32" if c is None or c[0] < 7 else "fp16" if c[0] == 7 else "bf16"
 
 
-def step_in_place(grad, scale, max_norm):
-    grad /= scale
-    if not torch.isfinite(grad).all():
-        return None
-    return grad * min(1.0, max_norm / (grad.norm().item() + 1e-9))
+def step_by_hand(compute_loss, weights, optimizer, scaler):
+    for p in weights:
+        p.grad = None
+    loss = compute_loss()
+    (loss * scaler.get_scale()).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.stack([p.grad.norm() for p in weights]).norm()
+    if norm.isfinite():
+        for p in weights:
+            p.grad *= (1 / norm).clamp(max=1)
+    scaler.step(optimizer)
+    scaler.update()
+    return [loss.detach(), norm]
 
 
-def step_like_torch(grad, scale, max_norm):
-    p = torch.nn.Parameter(torch.zeros_like(grad))
-    p.grad = grad / scale
-    if not math.isfinite(torch.nn.utils.clip_grad_norm_([p], max_norm, foreach=False)):
-        return None
-    return p.grad
+def step_scaled_before_zero_grad(compute_loss, weights, optimizer, scaler):
+    scaled = scaler.scale(loss := compute_loss())
+    optimizer.zero_grad(set_to_none=False)
+    scaled.backward()
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(weights, max_norm=1, foreach=False)
+    scaler.step(optimizer)
+    scaler.update()
+    return np.float32(loss.item()), np.float32(norm)
 
 
-def step_by_numpy(grad, scale, max_norm):
-    g = grad.numpy() / scale
-    if not np.isfinite(g).all():
-        return None
-    return torch.from_numpy(g * min(1, max_norm / max(np.linalg.norm(g), 1e-30))).float()
+def step_clips_first(compute_loss, weights, optimizer, scaler):
+    optimizer.zero_grad()
+    loss = compute_loss()
+    scaler.scale(loss).backward()
+    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
 
 
-def step_where(grad, scale, max_norm):
-    g = grad / scale
-    if g.isnan().any() or g.isinf().any():
-        return None
-    return torch.where(g.norm() > max_norm, g / g.norm() * max_norm, g)
+def step_asks_nobody(compute_loss, weights, optimizer, scaler):
+    optimizer.zero_grad()
+    loss = compute_loss()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    optimizer.step()
+    return loss.item(), norm.item()
 
 
-def step_forgets_minus_inf(grad, scale, max_norm):
-    g = grad / scale
-    if not torch.isfinite(g.max()):
-        return None
-    return torch.where(g.norm() > max_norm, g / g.norm() * max_norm, g)
+def step_accumulates(compute_loss, weights, optimizer, scaler):
+    loss = compute_loss()
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
 
 
-def step_clips_then_unscales(grad, scale, max_norm):
-    if not torch.isfinite(grad).all():
-        return None
-    norm = grad.norm()
-    return (grad * max_norm / norm if norm > max_norm else grad) / scale
+def step_unscales_twice(compute_loss, weights, optimizer, scaler):
+    optimizer.zero_grad()
+    loss = compute_loss()
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
 
 
-def step_without_return_of_short_ones(grad, scale, max_norm):
-    grad = grad / scale
-    if torch.isfinite(grad).all() and grad.norm() > max_norm:
-        return grad / grad.norm() * max_norm
+def rescale_by_sum(grads, scale, good, interval):
+    if not math.isfinite(sum(grad.abs().sum().item() for grad in grads)):
+        return [True, 0.5 * scale, 0]
+    good = (good + 1) % interval
+    return False, 2 * scale if good == 0 else scale, good
+
+
+def rescale_by_numpy(grads, scale, good, interval):
+    skip = not np.isfinite(torch.cat(grads).numpy()).all()
+    good = 0 if skip else good + 1
+    grown = good == interval
+    return skip, np.float64(scale * (0.5 if skip else 2 if grown else 1)), 0 if grown else good
+
+
+def rescale_keeps_counting(grads, scale, good, interval):
+    if not all(torch.isfinite(g).all() for g in grads):
+        return True, scale / 2, good
+    return False, scale * (2 if good + 1 == interval else 1), (good + 1) % interval
 
 
 def bits_by_numpy(x):
@@ -122,6 +161,17 @@ def bits_cut(x):
 
 def bits_half_up(x):
     return ((x.view(torch.int32) + 2**15) >> 16 << 16).view(torch.float32)
+
+
+def noise_by_numpy(x):
+    noise = np.random.default_rng(0).integers(0, 2**16, len(x), dtype=np.uint32)
+    return torch.from_numpy((x.numpy().view(np.uint32) + noise >> 16 << 16).view(np.float32))
+
+
+def noise_in_proportion(x):
+    below = bits_cut(x)
+    above = (below.view(torch.int32) + 0x10000).view(torch.float32)
+    return torch.where(torch.rand_like(x) < (x - below) / (above - below), above, below)
 
 
 # 05
@@ -211,8 +261,10 @@ RIGHT = {
     ),
     "03_difference": (by_numpy, by_torch, lambda a, b: np.array(by_numpy(a, b))),
     "04_pick_dtype": (by_major, lambda c: np.str_(by_major(c))),
-    "04_for_the_step": (step_like_torch, step_by_numpy, step_where),
     "04_to_bf16": (bits_by_numpy, bits_by_remainder),
+    "04_scaled_step": (step_by_hand, step_scaled_before_zero_grad),
+    "04_rescale": (rescale_by_sum, rescale_by_numpy),
+    "04_stochastic": (noise_by_numpy, noise_in_proportion),
     "05_entropy": (
         by_counter,
         by_bincount,
@@ -267,17 +319,38 @@ WRONG = {
         lambda c: "bf16" if c and c[0] >= 8 else "fp16",
         lambda c: "fp16" if c else "fp32",
     ),
-    "04_for_the_step": (
-        step_forgets_minus_inf,
-        step_clips_then_unscales,
-        step_in_place,
-        step_without_return_of_short_ones,
-        lambda g, s, m: g / s,
-        lambda g, s, m: g / s * m / (g / s).norm() if g.isfinite().all() else None,
-        lambda g, s, m: step_where(g, s, m) if g.isfinite().all() else g * 0,
-        lambda g, s, m: step_where(g, 1, m),
-        lambda g, s, m: torch.nn.utils.clip_grad_norm_(g / s, m),
-        lambda g, s, m: (g / s).clamp(-m, m) if g.isfinite().all() else None,
+    "04_scaled_step": (
+        step_clips_first,
+        step_asks_nobody,
+        step_accumulates,
+        step_unscales_twice,
+        lambda c, w, o, s: (step_by_hand(c, w, o, s)[0] * 1024, 5.0),
+        lambda c, w, o, s: step_by_hand(c, w, o, s)[0],
+        lambda c, w, o, s: step_by_hand(c, w, o, s)[::-1],
+        lambda c, w, o, s: print(step_by_hand(c, w, o, s)),
+    ),
+    "04_rescale": (
+        rescale_keeps_counting,
+        lambda grads, scale, good, interval: rescale_by_sum(grads[:1], scale, good, interval),
+        lambda grads, scale, good, interval: rescale_by_sum(grads, scale, good, interval)[1:],
+        lambda grads, scale, good, interval: (
+            (True, scale / 2, 0)
+            if any(g.isnan().any() for g in grads)
+            else rescale_by_sum([torch.ones(1)], scale, good, interval)
+        ),
+        lambda grads, scale, good, interval: (
+            (True, scale / 2, 0)
+            if max(g.max() for g in grads) == torch.inf
+            else rescale_by_sum([torch.ones(1)], scale, good, interval)
+        ),
+        lambda grads, scale, good, interval: (False, scale * 2, good + 1),
+    ),
+    "04_stochastic": (
+        bits_by_numpy,
+        bits_cut,
+        lambda x: x + (torch.rand_like(x) - 0.5) * 2**-8,
+        lambda x: x.bfloat16().float(),
+        lambda x: torch.where(torch.rand_like(x) < 0.5, bits_cut(x), bits_cut(x * (1 + 2**-7))),
     ),
     "04_to_bf16": (
         bits_cut,

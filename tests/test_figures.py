@@ -15,6 +15,7 @@ from gpt2lite.course import figures
 from gpt2lite.course.canvas import Canvas
 from gpt2lite.course.figures.__main__ import PICTURES
 from gpt2lite.course.floats import FORMATS, keep
+from gpt2lite.course.ladder import KINDS
 from gpt2lite.model import GPT
 from gpt2lite.tokenizer import get_tokenizer
 
@@ -27,6 +28,7 @@ def mixed(T):
     return torch.ones(T, T).tril().softmax(-1).tril()
 
 
+RUNGS = "fp32, explicit", "+ SDPA", "+ fused AdamW", "+ autocast bfloat16"
 DEPTHS = ["embed", *(f"h.{i}" for i in range(12)), "ln_f"]
 NAMES = "right", "attn.c_proj not transposed", "erf GELU", "all at position 0"
 GAPS = {
@@ -63,12 +65,34 @@ DRAWINGS = {
     "file": lambda: figures.file_sizes(HEADER),
     "differences": lambda: figures.differences(GAPS, dict.fromkeys(GAPS, 3.2942)),
     "decoding": lambda: figures.decoding_times([20, 130], [2.0, 10.0], [4.0, 4.5]),
+    "rounding": figures.rounding_errors,
+    "sixteen bits": figures.sixteen_bits,
+    "gradients": lambda: figures.gradient_sizes(
+        2.0 ** (torch.randn(9000) - 25), 2.0 ** torch.randn(99), 0.9
+    ),
+    "loss scale": lambda: figures.loss_scale([(5.0, 2.0**30, True), (4.0, 2.0**29, False)] * 40),
+    "ladder": lambda: figures.ladder(
+        dict(zip(RUNGS, (448.0, 505.0, 1545.0, 346.0), strict=True)),
+        dict.fromkeys(RUNGS[1:], 3e-7),
+        dict.fromkeys(RUNGS, 1e-5),
+        RUNGS[3:],
+    ),
+    "profiles": lambda: figures.profiles(
+        dict.fromkeys(("fp32, explicit", "+ padded V"), dict.fromkeys((*KINDS, "other"), 9.0))
+    ),
     "decoding close": lambda: figures.decoding_times([9, 10], [4.0, 4.1], [4.0, 4.0]),
 }
 
 
 def texts(fig):
-    return [t for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    """Return all texts that are seen: matplotlib has labels of ticks beyond an axis' end too."""
+    axes = [axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)]
+    ticks = [
+        (tick, sorted(axis.get_view_interval())) for axis in axes for tick in axis.get_major_ticks()
+    ]
+    beyond = {tick.label1 for tick, (low, high) in ticks if not low <= tick.get_loc() <= high}
+    found = [t for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    return [t for t in found if t not in beyond]
 
 
 def faults(fig):

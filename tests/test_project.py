@@ -32,7 +32,8 @@ FLOORS = [
     "course.bits course.floats course.hidden course.records course.released course.unit_model",
     "course.judge course.mine course.figures",
     "course.checks course.widgets",
-    "course.setup course.untied course.wrong_models course.ranked",
+    "course.setup course.untied course.wrong_models course.ranked course.ladder "
+    "course.sixteen_bits",
     "doctor",
     "__main__",
 ]

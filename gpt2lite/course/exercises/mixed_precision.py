@@ -1,13 +1,362 @@
-"""Notebook 04: the format for a GPU, what lies between backward and step, bf16 by its bits."""
+"""Notebook 04: bf16 by its bits, a scaled step, the scale that follows, the format for a GPU."""
 
 import torch
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 from gpt2lite.course.exercises import Part
 
 PARTS: dict[str, Part] = {}
+INF, NAN = float("inf"), float("nan")
 
 
-# 04 · the format for a GPU
+# Section 1: bf16 by its bits
+
+
+def to_bf16(x):
+    whole = x.view(torch.int32)
+    last = whole >> 16 & 1  # of the bits that stay
+    return (whole + 0x7FFF + last & -0x10000).view(torch.float32)
+
+
+def _rounded(x, added=lambda whole: 0x7FFF + (whole >> 16 & 1), kept=-0x10000):
+    whole = x.view(torch.int32)
+    return (whole + added(whole) & kept).view(torch.float32)
+
+
+PARTS["04_to_bf16"] = Part(
+    solution=to_bf16,
+    cases=tuple(
+        (torch.tensor(numbers),)
+        for numbers in (
+            [0.1, -0.1, 3.14159, 50257.0],
+            [1 + 2.0**-8, 1 + 3 * 2.0**-8, -1 - 2.0**-8, 1 + 2.0**-8 + 2.0**-20],  # ties
+            [0.0, 1.0, -65504.0, 1e-3, 7e4],
+        )
+    ),
+    mistakes=(
+        (
+            lambda x: _rounded(x, added=lambda whole: 0),
+            "the lower half is cut off, which always rounds towards 0: go to the nearest",
+        ),
+        (
+            lambda x: _rounded(x, added=lambda whole: 0x8000),
+            "right but for ties: exactly half way, go to the even neighbour, or sums drift upwards",
+        ),
+        (
+            lambda x: _rounded(x, added=lambda whole: 0x7FFF),
+            "half way between two, this always goes towards 0: to the even neighbour, so add 1 "
+            "more where the last bit that stays, bit 16, is 1",
+        ),
+        (
+            lambda x: _rounded(x, added=lambda whole: 0x10000),
+            "that adds a whole step of the bits that stay, which rounds away from 0: add half",
+        ),
+        (
+            lambda x: _rounded(x, kept=-1),
+            "the lower 16 bits are still there: set them to 0 after the addition",
+        ),
+        (
+            lambda x: _rounded(x, kept=0xFFFF),
+            "these are the lower 16 bits: keep the upper ones, & -0x10000",
+        ),
+        (
+            lambda x: _rounded(x).view(torch.int32).float(),
+            ".float() converts the integer: read its bits as a number, .view(torch.float32)",
+        ),
+        (
+            lambda x: _rounded(x).view(torch.int32),
+            "these are the bits as an integer: read them as a number, .view(torch.float32)",
+        ),
+        (
+            lambda x: _rounded(x.int().float()),
+            ".int() rounds the numbers to whole ones: .view(torch.int32) reads their bits",
+        ),
+        (
+            lambda x: x.half().float(),
+            "this is fp16: it has 10 mantissa bits. bf16 is the upper half of fp32's 32 bits",
+        ),
+    ),
+    forbidden={torch.bfloat16: "the cast to bf16 is what you write here: with integers alone"},
+)
+
+
+# Section 4: one scaled step
+
+
+def scaled_step(compute_loss, weights, optimizer, scaler):
+    optimizer.zero_grad()
+    loss = compute_loss()
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
+
+
+class _Scaler:
+    """What PyTorch's GradScaler does, in numbers that can be compared after the step.
+
+    That one knows its optimizers by their address in memory, which no two runs share.
+    """
+
+    def __init__(self, scale):
+        self.now, self.finite = scale, None  # None: nothing is unscaled yet
+
+    def __repr__(self):
+        return f"a scale of {self.now:g}"
+
+    def get_scale(self):
+        return self.now
+
+    def scale(self, loss):
+        return loss * self.now
+
+    def unscale_(self, optimizer):
+        if self.finite is not None:
+            raise RuntimeError("unscale_() was already called on this optimizer in this step")
+        grads = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        grads = [grad.div_(self.now) for grad in grads if grad is not None]
+        self.finite = all(grad.isfinite().all().item() for grad in grads)
+
+    def step(self, optimizer):
+        if self.finite is None:
+            self.unscale_(optimizer)
+        if self.finite:
+            optimizer.step()
+
+    def update(self):
+        if self.finite is None:
+            raise AssertionError("update() without unscale_() or step() before it")
+        self.now, self.finite = self.now if self.finite else self.now / 2, None
+
+
+class _Loss:
+    """A loss of one weight of two numbers, whose gradient is `slope`."""
+
+    def __init__(self, weight, slope):
+        self.weight, self.slope = weight, torch.tensor(slope)
+
+    def __repr__(self):
+        return f"a loss with the gradient {self.slope.tolist()}"
+
+    def __call__(self):
+        return (self.weight * self.slope).sum() + 3.0
+
+    def __eq__(self, other):  # whether the weight is the same is asked where it is an argument
+        return torch.equal(self.slope, other.slope)
+
+
+def _case(slope, scale):
+    weight = torch.tensor([0.5, -0.25], requires_grad=True)
+    weight.grad = torch.tensor([7.0, 7.0])  # of the step before
+    return _Loss(weight, slope), [weight], torch.optim.SGD([weight], lr=0.5), _Scaler(scale)
+
+
+def _in_order(order, result="loss norm"):
+    """Return a step that does what `order` names, and returns what `result` names."""
+
+    def step(compute_loss, weights, optimizer, scaler):
+        now, found = None, {}
+        for name in order.split():
+            if name == "zero_grad":
+                optimizer.zero_grad()
+            elif name == "loss":
+                now = found["graph"] = compute_loss()
+                found["loss"] = now.item()
+            elif name == "scale":
+                now = scaler.scale(now)
+                found["scaled"] = now.item()
+            elif name == "backward":
+                now.backward()
+            elif name == "unscale_":
+                scaler.unscale_(optimizer)
+            elif name == "clip":
+                found["norm"] = clip_grad_norm_(weights, 1.0).item()
+            elif name == "look":
+                found["norm"] = clip_grad_norm_(weights, INF).item()
+            elif name == "look_again":
+                found["short"] = clip_grad_norm_(weights, INF).item()
+            elif name == "clip_values":
+                clip_grad_value_(weights, 1.0)
+            elif name == "optimizer":
+                optimizer.step()
+            elif name == "step":
+                scaler.step(optimizer)
+            elif name == "update":
+                scaler.update()
+        values = tuple(found[name] for name in result.split())
+        return values if len(values) > 1 else values[0]
+
+    return step
+
+
+_ORDER = "zero_grad loss scale backward unscale_ clip step update"
+PARTS["04_scaled_step"] = Part(
+    solution=scaled_step,
+    cases=(
+        _case([3.0, 4.0], 1024.0),
+        _case([0.3, -0.4], 65536.0),
+        _case([3e37, 4.0], 1024.0),  # too large once scaled: a step to skip
+    ),
+    mistakes=(
+        (
+            _in_order("zero_grad loss scale backward clip step update"),
+            "clipped before scaler.unscale_(optimizer): the norm is still `scale` times too large, "
+            "and what clipping leaves is then divided by the scale",
+        ),
+        (
+            _in_order("zero_grad loss backward unscale_ clip step update"),
+            "the loss was not scaled: scaler.scale(loss).backward(), since unscale_ divides",
+        ),
+        (
+            _in_order("zero_grad loss scale backward unscale_ step clip update"),
+            "nothing was clipped before the step: torch.nn.utils.clip_grad_norm_(weights, 1.0)",
+        ),
+        (
+            _in_order("zero_grad loss scale backward unscale_ look clip_values step update"),
+            "each number was clipped alone, which turns the gradient's direction: "
+            "clip_grad_norm_(weights, 1.0) shortens it as a whole",
+        ),
+        (
+            _in_order("zero_grad loss scale backward unscale_ clip step"),
+            "scaler.update() is missing at the end: the scale would never change, and the next "
+            "unscale_ fails",
+        ),
+        (
+            _in_order("zero_grad loss scale backward unscale_ clip optimizer update"),
+            "optimizer.step() steps in any case: scaler.step(optimizer) skips a step whose "
+            "gradient is not finite",
+        ),
+        (
+            _in_order("loss scale backward unscale_ clip step update"),
+            "the gradients of the step before are still there: optimizer.zero_grad() comes first",
+        ),
+        (
+            _in_order("loss scale backward zero_grad unscale_ clip step update"),
+            "zero_grad() after backward() clears what backward has made: it comes before",
+        ),
+        (
+            _in_order("zero_grad loss scale backward unscale_ clip update"),
+            "the weights never move: scaler.step(optimizer) is missing",
+        ),
+        (
+            _in_order(_ORDER, "scaled norm"),
+            "that is the scaled loss: scale only what goes into backward, and return loss.item()",
+        ),
+        (
+            _in_order(_ORDER.replace("clip", "clip look_again"), "loss short"),
+            "that is the norm after clipping: clip_grad_norm_ returns the one before",
+        ),
+        (
+            _in_order(_ORDER, "graph norm"),
+            "the loss still holds its graph, and all activations: return loss.item()",
+        ),
+        (_in_order(_ORDER, "loss"), "return both numbers, the loss and the norm"),
+        (_in_order(_ORDER, "norm loss"), "the other way round: first the loss, then the norm"),
+    ),
+)
+
+
+# Section 4: the scale after a step
+
+
+def rescale(grads, scale, good, interval):
+    if not all(grad.isfinite().all() for grad in grads):
+        return True, scale / 2, 0
+    if good + 1 == interval:
+        return False, scale * 2, 0
+    return False, scale, good + 1
+
+
+def _rescale(grads, scale, good, interval, finite=torch.isfinite, of=all, down=0.5, up=2.0, **then):
+    """Do it with other rules: `then` says what good becomes, and when the scale grows."""
+    if not of(finite(grad).all() for grad in grads):
+        return True, scale * down, then.get("after_skip", 0)
+    if good + 1 == interval + then.get("late", 0):
+        return False, scale * up, then.get("after_growth", 0)
+    return False, scale, good + 1
+
+
+def _whole(grad):
+    return torch.tensor([1.0, -2.0, grad])
+
+
+PARTS["04_rescale"] = Part(
+    solution=rescale,
+    cases=(
+        ([_whole(0.5)], 1024.0, 3, 10),
+        ([_whole(INF)], 1024.0, 3, 10),
+        ([_whole(NAN)], 1024.0, 3, 10),
+        ([_whole(-INF)], 1024.0, 3, 10),
+        ([_whole(0.5), _whole(INF)], 1024.0, 3, 10),
+        ([_whole(INF), _whole(0.5)], 1024.0, 9, 10),
+        ([_whole(0.5), _whole(0.0)], 1024.0, 9, 10),
+        ([_whole(7e4)], 65536.0, 0, 2000),
+        ([_whole(0.5)], 1024.0, 8, 10),
+    ),
+    mistakes=(
+        (
+            lambda *a: _rescale(*a, finite=lambda g: ~g.isnan()),
+            "isnan misses inf: isfinite() is False for both",
+        ),
+        (
+            lambda *a: _rescale(*a, finite=lambda g: ~g.isinf()),
+            "isinf misses nan: isfinite() is False for both",
+        ),
+        (
+            lambda *a: _rescale(*a, finite=lambda g: g.max().isfinite()),
+            "the largest number doesn't show -inf: every number must be finite",
+        ),
+        (
+            lambda grads, *a: _rescale(grads[:1], *a),
+            "only the first tensor was looked at: one bad number anywhere spoils the step",
+        ),
+        (
+            lambda *a: _rescale(*a, of=any),
+            "the step is skipped only if all tensors are bad: one bad number spoils it",
+        ),
+        (
+            lambda *a: _rescale(*a, up=1.0),
+            "after `interval` good steps in a row the scale doubles",
+        ),
+        (
+            lambda *a: _rescale(*a, down=1.0),
+            "skipped, but with the same scale the next step overflows too: halve it",
+        ),
+        (
+            lambda *a: _rescale(*a, down=2.0),
+            "the scale was too large, so it is halved, not doubled",
+        ),
+        (
+            lambda grads, scale, good, interval: _rescale(
+                grads, scale, good, interval, after_skip=good
+            ),
+            "good steps *in a row*: a skipped step sets the count back to 0",
+        ),
+        (
+            lambda grads, scale, good, interval: _rescale(
+                grads, scale, good, interval, after_growth=good + 1
+            ),
+            "after the scale has doubled, the count begins again at 0",
+        ),
+        (
+            lambda *a: _rescale(*a, late=1),
+            "one step too late: this step counts, so it is good + 1 that reaches `interval`",
+        ),
+        (
+            lambda *a: (not (found := _rescale(*a))[0], *found[1:]),
+            "the other way round: True where the step is skipped",
+        ),
+        (
+            lambda *a: _rescale(*a)[1:],
+            "return three things: whether the step is skipped, the scale, the count",
+        ),
+    ),
+)
+
+
+# Section 5: the format for a GPU
 
 
 def pick_dtype(capability):
@@ -24,7 +373,6 @@ def _pick(capability, bf16=lambda c: c >= (8, 0), fp16=lambda c: c >= (7, 0), no
 
 PARTS["04_pick_dtype"] = Part(
     solution=pick_dtype,
-    exercise=True,
     cases=tuple(
         (capability,)
         for capability in (
@@ -90,203 +438,49 @@ PARTS["04_pick_dtype"] = Part(
 )
 
 
-# 04 · between backward and step
+# The exercise: rounding by chance
 
 
-def for_the_step(grad, scale, max_norm):
-    grad = grad / scale
-    if not grad.isfinite().all():
-        return None
-    norm = grad.norm()
-    return grad * (max_norm / norm) if norm > max_norm else grad
+def stochastic(x):
+    whole = x.view(torch.int32)
+    noise = torch.randint_like(whole, 0x10000)  # one draw for each number
+    return (whole + noise & -0x10000).view(torch.float32)
 
 
-def _step(grad, scale, max_norm, finite=lambda grad: grad.isfinite().all(), norm=torch.norm):
-    grad = grad / scale
-    return grad * (max_norm / norm(grad)).clamp(max=1.0) if finite(grad) else None
+def _noisy(x, noise, kept=-0x10000):
+    whole = x.view(torch.int32)
+    return (whole + noise(whole) & kept).view(torch.float32)
 
 
-def _clipped_first(grad, scale, max_norm):
-    return for_the_step(grad, 1.0, max_norm) / scale if grad.isfinite().all() else None
+def _mean_and_format(rounded):
+    """Return the mean of many roundings of one number, and the share that are bf16 numbers."""
+    bf16 = rounded.view(torch.int32) % 0x10000 == 0
+    return rounded.double().mean().item(), bf16.float().mean().item()
 
 
-def _clipped_by_value(grad, scale, max_norm):
-    return (grad / scale).clamp(-max_norm, max_norm) if grad.isfinite().all() else None
-
-
-def _always_scaled(grad, scale, max_norm):
-    return grad / grad.norm() * max_norm if grad.isfinite().all() else None
-
-
-def _skipped_if_long(grad, scale, max_norm):
-    return None if (grad / scale).norm() > max_norm else for_the_step(grad, scale, max_norm)
-
-
-INF, NAN = float("inf"), float("nan")
-PARTS["04_for_the_step"] = Part(
-    solution=for_the_step,
+PARTS["04_stochastic"] = Part(
+    solution=stochastic,
     exercise=True,
     cases=tuple(
-        (torch.tensor(grad) * scale, scale, max_norm)
-        for grad, scale, max_norm in (
-            ([-6.0, 8.0, 0.0], 1024.0, 5.0),
-            ([3.0, 4.0], 65536.0, 1.0),
-            ([0.3, -0.4], 65536.0, 1.0),
-            ([1.0, INF], 65536.0, 1.0),
-            ([1.0, NAN], 65536.0, 1.0),
-            ([1.0, -INF], 65536.0, 1.0),
-            ([0.0, 0.0], 65536.0, 1.0),
-        )
+        (torch.full((50_000,), number),) for number in (1 + 2.0**-9, 1.0, -1 - 3 * 2.0**-9, 0.1)
     ),
+    seen=_mean_and_format,
+    tolerance=2e-4,  # of 50,000 draws the mean is known to 2e-5
     mistakes=(
+        (to_bf16, "this rounds to the nearest: half way up or not, the same number each time"),
         (
-            _clipped_first,
-            "clipped before it was unscaled: it is then 65,536 times too large for any limit, and "
-            "what is left after the division is next to nothing",
+            lambda x: _noisy(x, torch.zeros_like),
+            "the lower half is cut off: add random bits to it first",
         ),
         (
-            lambda grad, scale, max_norm: for_the_step(grad, 1.0, max_norm),
-            "a gradient shorter than max_norm must stay as it is: is the scale still in it when "
-            "you take its norm?",
-        ),
-        (
-            _always_scaled,
-            "a gradient shorter than max_norm must stay as it is: you lengthen it",
-        ),
-        (
-            lambda grad, scale, max_norm: for_the_step(grad, scale, INF),
-            "nothing was clipped: where the norm is above max_norm, multiply by max_norm / norm",
-        ),
-        (
-            _clipped_by_value,
-            "each number was clipped alone, which turns the gradient's direction: shorten it as a "
-            "whole, by its norm",
-        ),
-        (
-            _skipped_if_long,
-            "too long is no reason to skip: shorten it to max_norm, and skip only inf and nan",
-        ),
-        (
-            lambda grad, scale, max_norm: _step(
-                grad, scale, max_norm, norm=lambda g: g.abs().max()
-            ),
-            "that is the largest number: the norm is the root of the sum of squares",
-        ),
-        (
-            lambda grad, scale, max_norm: _step(
-                grad, scale, max_norm, norm=lambda g: g.abs().sum()
-            ),
-            "that is the sum of the absolute values: the norm is the root of the sum of squares",
-        ),
-        (
-            lambda grad, scale, max_norm: _step(grad, scale, max_norm, finite=lambda g: True),
-            "a gradient that is not finite must not reach the weights: return None, skip the step",
-        ),
-        (
-            lambda grad, scale, max_norm: _step(
-                grad, scale, max_norm, finite=lambda g: not g.isnan().any()
-            ),
-            "isnan misses inf: isfinite() is False for both",
-        ),
-        (
-            lambda grad, scale, max_norm: _step(
-                grad, scale, max_norm, finite=lambda g: not g.isinf().any()
-            ),
-            "isinf misses nan: isfinite() is False for both",
-        ),
-        (
-            lambda grad, scale, max_norm: _step(
-                grad, scale, max_norm, finite=lambda g: g.max().isfinite()
-            ),
-            "the largest number doesn't show -inf: every number must be finite",
-        ),
-        (
-            lambda grad, scale, max_norm: (
-                for_the_step(grad, scale, max_norm)
-                if grad.isfinite().all()
-                else torch.zeros_like(grad)
-            ),
-            "zeros are a step too, for AdamW goes on with its averages: return None to skip it",
-        ),
-        (
-            lambda grad, scale, max_norm: (
-                grad / scale * min(1.0, max_norm / (grad / scale).norm().item())
-                if grad.isfinite().all()
-                else None
-            ),
-            "a gradient of zeros has the norm 0: divide by it only where it is above max_norm",
-        ),
-    ),
-)
-
-
-# 04 · bf16 by its bits
-
-
-def to_bf16(x):
-    whole = x.view(torch.int32)
-    last = whole >> 16 & 1  # of the bits that stay
-    return (whole + 0x7FFF + last & -0x10000).view(torch.float32)
-
-
-def _rounded(x, added=lambda whole: 0x7FFF + (whole >> 16 & 1), kept=-0x10000):
-    whole = x.view(torch.int32)
-    return (whole + added(whole) & kept).view(torch.float32)
-
-
-PARTS["04_to_bf16"] = Part(
-    solution=to_bf16,
-    exercise=True,
-    cases=tuple(
-        (torch.tensor(numbers),)
-        for numbers in (
-            [0.1, -0.1, 3.14159, 50257.0],
-            [1 + 2.0**-8, 1 + 3 * 2.0**-8, -1 - 2.0**-8, 1 + 2.0**-8 + 2.0**-20],  # ties
-            [0.0, 1.0, -65504.0, 1e-3, 7e4],
-        )
-    ),
-    mistakes=(
-        (
-            lambda x: _rounded(x, added=lambda whole: 0),
-            "the lower half is cut off, which always rounds towards 0: go to the nearest",
-        ),
-        (
-            lambda x: _rounded(x, added=lambda whole: 0x8000),
-            "right but for ties: exactly half way, go to the even neighbour, or sums drift upwards",
-        ),
-        (
-            lambda x: _rounded(x, added=lambda whole: 0x7FFF),
-            "half way between two, this always goes towards 0: to the even neighbour, so add 1 "
-            "more where the last bit that stays, bit 16, is 1",
-        ),
-        (
-            lambda x: _rounded(x, added=lambda whole: 0x10000),
-            "that adds a whole step of the bits that stay, which rounds away from 0: add half",
-        ),
-        (
-            lambda x: _rounded(x, kept=-1),
+            lambda x: _noisy(x, lambda w: torch.randint_like(w, 0x10000), kept=-1),
             "the lower 16 bits are still there: set them to 0 after the addition",
         ),
         (
-            lambda x: _rounded(x, kept=0xFFFF),
-            "these are the lower 16 bits: keep the upper ones, & -0x10000",
-        ),
-        (
-            lambda x: _rounded(x).view(torch.int32).float(),
-            ".float() converts the integer: read its bits as a number, .view(torch.float32)",
-        ),
-        (
-            lambda x: _rounded(x).view(torch.int32),
-            "these are the bits as an integer: read them as a number, .view(torch.float32)",
-        ),
-        (
-            lambda x: _rounded(x.int().float()),
-            ".int() rounds the numbers to whole ones: .view(torch.int32) reads their bits",
-        ),
-        (
-            lambda x: x.half().float(),
-            "this is fp16: it has 10 mantissa bits. bf16 is the upper half of fp32's 32 bits",
+            lambda x: _noisy(x, lambda w: torch.randint_like(w, 2) * 0x10000),
+            "up or down by a coin, wherever the number lies: the nearer neighbour must come "
+            "more often, in proportion",
         ),
     ),
-    forbidden={torch.bfloat16: "the cast to bf16 is what you write here: with integers alone"},
+    forbidden={torch.bfloat16: "the cast to bf16 rounds to the nearest: work with integers"},
 )

@@ -27,6 +27,14 @@ from gpt2lite.course.figures.drawings import (
     targets,
     token_strip,
 )
+from gpt2lite.course.figures.formats import (
+    gradient_sizes,
+    ladder,
+    loss_scale,
+    profiles,
+    rounding_errors,
+    sixteen_bits,
+)
 from gpt2lite.course.figures.tensors import (
     attention_maps,
     bits,
@@ -53,10 +61,16 @@ __all__ = [
     "float_layouts",
     "forward_pass",
     "gpt2",
+    "gradient_sizes",
     "heads_split",
     "kv_cache",
+    "ladder",
     "likeliest",
+    "loss_scale",
     "next_tokens",
+    "profiles",
+    "rounding_errors",
+    "sixteen_bits",
     "sizes",
     "step_curve",
     "targets",

@@ -1,0 +1,85 @@
+"""Every rung computes the lowest one's gradient, and leaves the process as it was."""
+
+import pytest
+import torch
+
+from gpt2lite import GPT, GPTConfig
+from gpt2lite.course import ladder
+from gpt2lite.course.exercises import PARTS
+from gpt2lite.course.ladder import KINDS, ExplicitAttention, Ladder, Rung
+
+CONFIG = GPTConfig(block_size=16, vocab_size=129, n_layer=2, n_head=2, n_embd=32)
+TOKENS = torch.arange(2000).remainder(129).numpy()  # a text to learn: counting
+CPU = torch.device("cpu")
+STEP = PARTS["04_scaled_step"].solution
+BF16 = {"dtype": torch.bfloat16}
+CHANGES = {
+    "sdpa": ({"sdpa": True}, 1e-5),
+    "fused": ({"fused": True}, 1e-5),
+    "onednn": ({"onednn": True}, 1e-5),
+    "tf32": ({"tf32": True}, 1e-5),  # on a CPU a setting that computes the same
+    "lean loss": ({"lean_loss": True}, 1e-5),
+    "padded": ({"padded": True}, 1e-5),
+    "bf16": (BF16, 0.03),
+    "fp16": ({"dtype": torch.float16}, 0.01),
+    "all": ({"sdpa": True, "fused": True, "lean_loss": True, "padded": True, **BF16}, 0.03),
+}
+
+
+@pytest.fixture
+def course():
+    torch.manual_seed(0)
+    return Ladder(CONFIG, TOKENS, B=2, lr=1e-2, step=STEP, device=CPU)
+
+
+@pytest.mark.parametrize("change, allowed", CHANGES.values(), ids=CHANGES)
+def test_a_rung_trains_the_same_model(course, change, allowed):
+    lowest, changed = course.climb(Rung(), 3), course.climb(Rung("changed", **change), 3)
+    apart = (changed.first - lowest.first).norm() / lowest.first.norm()
+    assert apart < allowed, f"another gradient: {apart:.1e}"
+    assert changed.losses == pytest.approx(lowest.losses, abs=0.02)
+    assert lowest.losses[2] < lowest.losses[0] - 0.01, "the step does not train"
+
+
+def test_explicit_attention_is_the_models(course):
+    torch.manual_seed(0)
+    gpt, x = GPT(CONFIG), torch.randn(2, 16, 32)
+    explicit = ExplicitAttention(CONFIG)
+    explicit.load_state_dict(gpt.h[0].attn.state_dict())
+    torch.testing.assert_close(explicit(x), gpt.h[0].attn(x))
+
+
+def test_a_rung_can_be_climbed_again_and_leaves_nothing(course):
+    settings = torch.get_float32_matmul_precision, lambda: torch.is_autocast_enabled("cpu")
+    before = [ask() for ask in settings]
+    first = course.climb(Rung(), 2)
+    course.climb(Rung("all", True, True, True, True, torch.bfloat16, True, True), 2)
+    again = course.climb(Rung(), 2)
+    assert torch.equal(again.first, first.first) and again.losses == first.losses
+    assert [ask() for ask in settings] == before
+
+
+def test_memory_is_what_autograd_keeps(course):
+    held = {
+        name: course.climb(Rung(name, **change), 1).bytes for name, (change, _) in CHANGES.items()
+    }
+    explicit = course.climb(Rung(), 1).bytes
+    scores = 2 * 2 * 2 * 16 * 16 * 4  # layers, B, H, T, T, bytes
+    assert explicit - held["sdpa"] >= scores, "the (T, T) weights are kept, and SDPA keeps none"
+    assert held["bf16"] < explicit
+    weight = torch.randn(5, 5, requires_grad=True)
+    assert ladder.kept_bytes(lambda: (weight * 2).exp() + weight.exp()) == 2 * 5 * 5 * 4
+
+
+def test_a_profile_sorts_the_operations(course, capfd):
+    spent = {name: course.profile(Rung(name, **CHANGES[name][0])) for name in ("fused", "all")}
+    for kinds in spent.values():
+        assert list(kinds) == [*KINDS, "other"]
+        assert all(kinds[kind] > 0 for kind in ("AdamW", "attention", "loss", "matmuls"))
+    assert spent["all"]["casts, copies"] > spent["fused"]["casts, copies"], "bf16 casts weights"
+    assert capfd.readouterr() == ("", ""), "the profiler's library prints"
+
+
+def test_rates_are_measured():
+    assert 1e6 < ladder.rate(CPU, torch.float32, 64) < 1e14
+    assert ladder.peak(CPU, torch.float32) > 1e8
