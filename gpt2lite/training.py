@@ -341,7 +341,7 @@ class HeldInterrupt:
 
     Python's own handler raises between any two lines, in the middle of an optimizer's update or of
     a context that is being left. Outside the main thread, where no signal arrives, this does
-    nothing.
+    nothing. Two may overlap, as when two runs are read in turn: each hands on to the one before.
     """
 
     def __enter__(self):
@@ -365,7 +365,13 @@ class HeldInterrupt:
 
     def __exit__(self, kind, *_):
         if callable(self.before):
-            signal.signal(signal.SIGINT, self.before)
+            later = signal.getsignal(signal.SIGINT)
+            if later == self._press:
+                signal.signal(signal.SIGINT, self.before)
+            while isinstance(hold := getattr(later, "__self__", None), HeldInterrupt):
+                later = hold.before
+                if later == self._press:
+                    hold.before = self.before  # not back to this one, which is over
             if kind is None:
                 self.raise_if_pressed()
 

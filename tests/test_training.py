@@ -118,6 +118,8 @@ def test_a_cooldown_that_would_have_begun_before_the_checkpoint_is_refused():
     trainer(min_lr=None, cooldown_steps=3).load_state_dict(cooled.state_dict())
     with pytest.raises(training.TrainingError, match="before the cooldown"):
         trainer(min_lr=None, cooldown_steps=3, steps=20).load_state_dict(cooled.state_dict())
+    with pytest.raises(training.TrainingError, match="before the cooldown"):
+        trainer(min_lr=None).load_state_dict(cooled.state_dict())
 
 
 def test_train_yields_each_record_and_leaves_a_trained_model():
@@ -319,6 +321,19 @@ def test_ctrl_c_does_not_wait_for_all_batches_of_a_step():
         run.step()
     assert len(passes) == 2 and run.done == 0
     assert [record["loss"] for record in run] == expected and same_weights(run, whole)
+
+
+def test_two_runs_read_in_turn_hold_ctrl_c_and_give_it_back():
+    before, pairs = signal.getsignal(signal.SIGINT), []
+    assert len(list(zip(trainer(), trainer(), strict=True))) == 8
+    assert signal.getsignal(signal.SIGINT) is before, "Ctrl-C is dead after it"
+    one, other = trainer(), trainer()
+    with pytest.raises(KeyboardInterrupt):
+        for pair in zip(one, other, strict=True):
+            pairs.append(pair)
+            signal.raise_signal(signal.SIGINT)
+    assert len(pairs) == 1 and other.done == 1, "it waited longer than for the next of each"
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_other_threads_can_train_and_a_broken_loop_gives_ctrl_c_back():
