@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers import TINY, pair, random_ids, tiny_gpt
+from torch import nn
 
 from gpt2lite.course.hidden import hidden_states
 
@@ -28,6 +29,29 @@ def test_transformers_model_has_the_same_depths(tmp_path):
     assert a.keys() == b.keys()
     for name in a:
         assert torch.allclose(a[name], b[name], atol=1e-5), name
+
+
+class Pair(nn.Module):
+    """A block that returns a tuple, as those of older releases of transformers do."""
+
+    def forward(self, x):
+        return x + 1, None
+
+
+class Older(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.h, self.ln_f = nn.ModuleList([Pair(), Pair()]), nn.Identity()
+
+    def forward(self, x):
+        for block in self.h:
+            x = block(x)[0]
+        return self.ln_f(x)
+
+
+def test_a_blocks_stream_is_the_first_of_several_outputs():
+    seen = hidden_states(Older(), torch.zeros(1, 2, 3))
+    assert [x.mean().item() for x in seen.values()] == [0, 1, 2, 2]
 
 
 def test_an_interrupt_leaves_no_hook_behind():
