@@ -152,6 +152,24 @@ def test_a_model_that_does_not_compile_runs_as_written(monkeypatch):
     assert [r["loss"] for r in run] == pytest.approx(expected, abs=1e-5), "its trial drew dropout"
 
 
+def test_what_is_compiled_is_a_step_as_it_will_be(monkeypatch):
+    seen = []
+
+    def compiled(model, idx):
+        setting = torch.backends.mkldnn.matmul.fp32_precision
+        logits = model(idx)
+        seen.append((model.training, logits.dtype, idx.shape, idx.stride(), setting))
+        return logits
+
+    monkeypatch.setattr(torch, "compile", lambda model: lambda idx: compiled(model, idx))
+    run = trainer(precision=Precision(CPU, torch.bfloat16, False, ""))
+    run.model.eval()
+    run.compile()
+    run.step()
+    trial, step = seen
+    assert trial == step, "the first step would compile again"
+
+
 def test_accumulated_batches_make_the_big_batchs_step():
     big = trainer("sequential", dropout=0.0, grad_clip=0.1)
     small = trainer("sequential", dropout=0.0, grad_clip=0.1, batch_size=1, grad_accum_steps=4)
