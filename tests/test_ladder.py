@@ -1,5 +1,8 @@
 """Every rung computes the lowest one's gradient, and leaves the process as it was."""
 
+from dataclasses import fields
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -7,6 +10,7 @@ from gpt2lite import GPT, GPTConfig
 from gpt2lite.course import ladder
 from gpt2lite.course.exercises import PARTS
 from gpt2lite.course.ladder import KINDS, ExplicitAttention, Ladder, Rung
+from gpt2lite.precision import Precision
 
 CONFIG = GPTConfig(block_size=16, vocab_size=129, n_layer=2, n_head=2, n_embd=32)
 TOKENS = torch.arange(2000).remainder(129).numpy()  # a text to learn: counting
@@ -78,6 +82,26 @@ def test_a_profile_sorts_the_operations(course, capfd):
         assert all(kinds[kind] > 0 for kind in ("AdamW", "attention", "loss", "matmuls"))
     assert spent["all"]["casts, copies"] > spent["fused"]["casts, copies"], "bf16 casts weights"
     assert capfd.readouterr() == ("", ""), "the profiler's library prints"
+
+
+def test_a_machine_gets_the_rungs_that_it_has(monkeypatch):
+    def names(device, dtype, capability=None):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        rungs, missing = ladder.rungs_of(Precision(torch.device(device), dtype, False, ""))
+        for below, above in pairwise(rungs):
+            changed = [
+                f.name for f in fields(Rung) if getattr(above, f.name) != getattr(below, f.name)
+            ]
+            assert changed[0] == "name" and len(changed) == 2, "one change at a time"
+        assert len(rungs) - 1 + len(missing) == 8 and all(missing.values())
+        return set(missing)
+
+    units = Rung().u, Rung(tf32=True).u, Rung(tf32=True, **BF16).u
+    assert units == (2.0**-24, 2.0**-11, 2.0**-8)
+    assert names("cpu", torch.float32) == {"TF32", "autocast", "compile"}
+    assert names("cpu", torch.bfloat16) == {"TF32", "compile"}
+    assert names("cuda", torch.float16, (7, 5)) == {"oneDNN", "TF32"}
+    assert names("cuda", torch.bfloat16, (8, 0)) == {"oneDNN"}
 
 
 def test_rates_are_measured():

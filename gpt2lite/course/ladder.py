@@ -1,8 +1,7 @@
 """A training step made faster by one change at a time, each from the same start.
 
-Knows nothing about which changes a machine can use, or how well two rungs must agree: notebook 04
-asks that. Every climb makes model, optimizer and scaler anew, and leaves each setting as it was, so
-that no rung inherits anything from another.
+Knows nothing about how well two rungs must agree: notebook 04 asks that. Every climb makes model,
+optimizer and scaler anew and leaves each setting as it was, so that no rung inherits anything.
 """
 
 import math
@@ -10,7 +9,7 @@ import os
 import statistics
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from gpt2lite.data import Batches
 from gpt2lite.loss import cross_entropy, padded_vocabulary
 from gpt2lite.model import CausalSelfAttention
 from gpt2lite.optim import decay_groups
+from gpt2lite.precision import Precision
 from gpt2lite.training import maybe_compile
 
 
@@ -37,6 +37,36 @@ class Rung:
     lean_loss: bool = False  # no fp32 copy of the logits
     padded: bool = False  # V rounded up to tiles
     compiled: bool = False
+
+    @property
+    def u(self) -> float:
+        """The unit roundoff of its matmuls: the largest rounding error, relative to the number."""
+        tf32 = self.tf32 and self.dtype == torch.float32
+        return 2.0**-11 if tf32 else torch.finfo(self.dtype).eps / 2
+
+
+def rungs_of(precision: Precision) -> tuple[list[Rung], dict[str, str]]:
+    """Return a device's rungs from the lowest up, and why each of the others is left out.
+
+    Every rung is the one below it with one change.
+    """
+    cuda, half = precision.device.type == "cuda", precision.dtype != torch.float32
+    has_tf32 = cuda and torch.cuda.get_device_capability(precision.device) >= (8, 0)
+    changes = {
+        "SDPA": ({"sdpa": True}, ""),
+        "fused AdamW": ({"fused": True}, ""),
+        "oneDNN": ({"onednn": True}, "it is for a CPU's matmuls" if cuda else ""),
+        "TF32": ({"tf32": True}, "" if has_tf32 else "it needs a GPU of capability 8.0 or later"),
+        "autocast": ({"dtype": precision.dtype}, "" if half else "there are no 16-bit units here"),
+        "lean loss": ({"lean_loss": True}, ""),
+        "padded V": ({"padded": True}, ""),
+        "compile": ({"compiled": True}, "" if cuda else "on a CPU it takes longer than it saves"),
+    }
+    rungs = [Rung()]
+    for name, (change, missing) in changes.items():
+        if not missing:
+            rungs.append(replace(rungs[-1], name=f"+ {name}", **change))
+    return rungs, {name: missing for name, (_, missing) in changes.items() if missing}
 
 
 @dataclass(frozen=True)
