@@ -23,28 +23,81 @@ BIT = math.log(2)
 # 03
 
 
-def c_proj_only_by_part(name, n):
-    part = name.split(".")[-2]
-    return 0.02 / (2 * n) ** 0.5 if part == "c_proj" else 0.02
+def init_by_module(model):
+    """Fill layer by layer, then c_proj again: other random numbers, the same distributions."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.weight.data.normal_(0, 0.02)
+            module.bias.data.zero_()
+        elif isinstance(module, torch.nn.Embedding):
+            torch.nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, torch.nn.LayerNorm):
+            module.reset_parameters()
+    torch.nn.init.normal_(model.wpe.weight, mean=0.0, std=0.01)
+    for block in model.h:
+        for part in (block.attn, block.mlp):
+            part.c_proj.weight.data.normal_(0, 0.02 / math.sqrt(2 * len(model.h)))
 
 
-def by_numpy(a, b):
-    d = np.array(a) - np.array(b)
-    return d.mean(), d.std(ddof=1) / np.sqrt(len(d))
+def init_by_copying(model):
+    state = model.state_dict()
+    for name, p in state.items():
+        if p.dim() == 1:
+            state[name] = torch.full_like(p, float(name.endswith("weight")))
+        else:
+            std = 0.01 if name.startswith("wpe") else 0.02
+            std *= (2 * model.config.n_layer) ** -0.5 if "c_proj" in name else 1
+            state[name] = torch.randn(p.shape) * std
+    model.load_state_dict(state)
 
 
-def by_torch(a, b):
-    d = torch.tensor(a, dtype=torch.float64) - torch.tensor(b, dtype=torch.float64)
-    return [d.mean(), d.std() / len(d) ** 0.5]
+def init_of_the_first_layer(model):
+    init_by_module(model)
+    for block in model.h[1:]:
+        block.mlp.c_proj.weight.data.normal_(0, 0.02)
 
 
-def ddof_0(a, b):
-    d = np.array(a) - np.array(b)
-    return d.mean(), d.std() / np.sqrt(len(d))
+def init_twelve(model):
+    init_by_module(model)
+    for block in model.h:
+        for part in (block.attn, block.mlp):
+            part.c_proj.weight.data.normal_(0, 0.02 / 24**0.5)
 
 
-def correlated_later(a, b):
-    return statistics.mean(a) - statistics.mean(b), statistics.stdev(a) / len(a) ** 0.5
+def init_embeddings_alike(model):
+    init_by_module(model)
+    model.wpe.weight.data.normal_(0, 0.02)
+
+
+def init_without_biases(model):
+    kept = [(p, p.detach().clone()) for n, p in model.named_parameters() if n.endswith("bias")]
+    init_by_module(model)
+    for p, before in kept:
+        p.data.copy_(before)
+
+
+def adds_twice(block, x):
+    after = x + block.attn(block.ln_1(x))
+    return after - x, block(x) - after
+
+
+def by_numpy(a, b, t):
+    d = a.numpy() - b.numpy()
+    return d.mean(), t * d.std(ddof=1) / np.sqrt(len(d))
+
+
+def by_statistics(a, b, t):
+    d = [float(x) - float(y) for x, y in zip(a, b, strict=True)]
+    return [statistics.fmean(d), t * statistics.stdev(d) / math.sqrt(len(d))]
+
+
+def ddof_0(a, b, t):
+    d = a.numpy() - b.numpy()
+    return d.mean(), t * d.std() / np.sqrt(len(d))
+
+
+def subtracted_later(a, b, t):
+    return a.mean() - b.mean(), t * ((a.var() + b.var()) / len(a)) ** 0.5
 
 
 # 04
@@ -248,18 +301,23 @@ RIGHT = {
         lambda V, C, std: np.float32(math.log(V) + C * std**2 / 2),
         lambda V, C, std: -math.log(1 / V) + C * std**2 / 2,
     ),
-    "03_start_std": (
-        lambda name, n: (
-            0
-            if name.endswith("bias") or ".ln" in f".{name}"
-            else {"wte": 0.02, "wpe": 0.01}.get(
-                name[:3], 0.02 / (2 * n) ** 0.5 if "proj" in name else 0.02
-            )
-        ),
-        lambda name, n: np.float64(PARTS["03_start_std"].solution(name, n)),
-        lambda name, n: torch.tensor(PARTS["03_start_std"].solution(name, n)),
+    "03_init_gpt2": (init_by_module, init_by_copying),
+    "03_additions": (
+        adds_twice,
+        lambda block, x: [a := block.attn(block.ln_1(x)), block.mlp(block.ln_2(a + x))],
     ),
-    "03_difference": (by_numpy, by_torch, lambda a, b: np.array(by_numpy(a, b))),
+    "03_paired": (
+        by_numpy,
+        by_statistics,
+        lambda a, b, t: ((a - b).mean(), t * (a - b).var().sqrt() / math.sqrt(a.numel())),
+        lambda a, b, t: torch.tensor(by_numpy(a, b, t)),
+    ),
+    "03_loss_at": (
+        lambda V, C, std, rms: np.logaddexp(math.log(V) + C * std**2 / 2, C * std**2 / rms),
+        lambda V, C, std, rms: torch.logsumexp(
+            torch.tensor([math.log(V) + C * std**2 / 2, C * std**2 / rms]), 0
+        ),
+    ),
     "04_pick_dtype": (by_major, lambda c: np.str_(by_major(c))),
     "04_to_bf16": (bits_by_numpy, bits_by_remainder),
     "04_scaled_step": (step_by_hand, step_scaled_before_zero_grad),
@@ -291,24 +349,36 @@ WRONG = {
         lambda V, C, std: print(math.log(V) + C * std**2 / 2),
         lambda V, C, std: math.log(V),
     ),
-    "03_start_std": (
-        c_proj_only_by_part,
-        lambda name, n: 0.02,
-        lambda name, n: 0.0 if "bias" in name or "ln" in name else 0.02 / (2 * n) ** 0.5,
-        lambda name, n: 0.01 if "wpe" in name else 0.02 if "weight" in name else 0.0,
-        lambda name, n: (
-            0.02 / n**0.5 if "c_proj.w" in name else PARTS["03_start_std"].solution(name, n)
-        ),
-        lambda name, n: 0.02 if name == "wpe.weight" else PARTS["03_start_std"].solution(name, n),
+    "03_init_gpt2": (
+        init_of_the_first_layer,
+        init_twelve,
+        init_embeddings_alike,
+        init_without_biases,
+        lambda model: init_by_module(model) or model,
+        lambda model: model.apply(lambda m: hasattr(m, "bias") and m.bias.data.zero_()) and None,
     ),
-    "03_difference": (
+    "03_additions": (
+        lambda block, x: (block.attn(x), block.mlp(x)),
+        lambda block, x: (block.attn(block.ln_1(x)), block.mlp(block.ln_2(x))),
+        lambda block, x: (block.ln_1(block.attn(x)), block.ln_2(block.mlp(x))),
+        lambda block, x: block(x) - x,
+        lambda block, x: (block.attn(block.ln_1(x)), block(x)),
+        lambda block, x: tuple(t.detach() for t in PARTS["03_additions"].solution(block, x)),
+    ),
+    "03_paired": (
         ddof_0,
-        correlated_later,
-        lambda a, b: by_numpy(b, a),
-        lambda a, b: by_numpy(a, b)[0],
-        lambda a, b: by_numpy(a, b)[::-1],
-        lambda a, b: (by_numpy(a, b)[0], np.std(np.array(a) - np.array(b), ddof=1)),
-        lambda a, b: a - b,
+        subtracted_later,
+        lambda a, b, t: by_numpy(b, a, t),
+        lambda a, b, t: by_numpy(a, b, 1.0),
+        lambda a, b, t: by_numpy(a, b, 1.96),
+        lambda a, b, t: by_numpy(a, b, t)[::-1],
+        lambda a, b, t: (a - b, t),
+    ),
+    "03_loss_at": (
+        lambda V, C, std, rms: math.log(V) + C * std**2 / 2 + math.exp(C * std**2 / rms),
+        lambda V, C, std, rms: math.log(V) + np.logaddexp(C * std**2 / 2, C * std**2 / rms),
+        lambda V, C, std, rms: math.log(V * math.exp(C * std**2 / 2) + math.exp(C * std**2 / rms)),
+        lambda V, C, std, rms: np.logaddexp(math.log(V) + C * std**2 / 2, C * std / rms),
     ),
     "04_pick_dtype": (
         lambda c: "bf16" if c == (8, 0) else by_major(c) if by_major(c) != "bf16" else "fp16",

@@ -42,6 +42,16 @@ HEADER = {  # of a file with two blocks
     "transformer.h.1.mlp.c_fc.weight": {"shape": [500, 1000]},
 }
 
+STDS = {
+    "GPT-2": {"wte": 0.02, "wpe": 0.01, "attn.c_attn": 0.02, "mlp.c_proj": 0.006},
+    "PyTorch": {"wte": 1.0, "wpe": 1.0, "attn.c_attn": 0.0208, "mlp.c_proj": 0.0104},
+}
+THREE = "GPT-2", "GPT-2, no factor", "PyTorch, linear"
+FIVE = (*THREE, "GPT-2, wpe at 0.02", "linear, wpe at 0.01")
+BELL = np.random.default_rng(0).normal(0, 0.5, 2000)
+SIGMAS, LOSSES = (0.01, 0.05, 0.1, 0.5, 1.0), (10.9, 11.8, 25.0, 339.0, 745.0)
+RACE = {name: np.full((5, 60), 9.0) + 0.1 * i + BELL[:60] * i for i, name in enumerate(FIVE)}
+
 
 DRAWINGS = {
     **{f"gpt2 {size}": lambda size=size: figures.gpt2(SIZES[size]) for size in SIZES},
@@ -80,6 +90,19 @@ DRAWINGS = {
     "profiles": lambda: figures.profiles(
         dict.fromkeys(("fp32, explicit", "+ padded V"), dict.fromkeys((*KINDS, "other"), 9.0))
     ),
+    "standard deviations": lambda: figures.standard_deviations(STDS),
+    "first losses": lambda: figures.first_losses(
+        BELL, 0.5, (0, 0.02, 0.04), (10.8, 11, 11.4), 50257, 768
+    ),
+    "own logits": lambda: figures.own_logits(
+        {name: (10**i * BELL, -(0.2**i) * 10**i) for i, name in enumerate(THREE)}
+    ),
+    "loss by std": lambda: figures.loss_by_std(SIGMAS, LOSSES, (10.9, 12, 15, 107, 395), LOSSES),
+    "ends by depth": lambda: figures.ends_by_depth(
+        (2, 8, 32), {"GPT-2": (0.07, 0.07, 0.07), "GPT-2, no factor": (0.13, 0.28, 0.6)}
+    ),
+    "by depth": lambda: figures.by_depth(*3 * [dict(zip(THREE, np.eye(3) + 0.1, strict=True))]),
+    "paired runs": lambda: figures.paired_runs(RACE, 2.78, 20, half_life=4),
     "decoding close": lambda: figures.decoding_times([9, 10], [4.0, 4.1], [4.0, 4.0]),
 }
 
@@ -93,6 +116,16 @@ def texts(fig):
     beyond = {tick.label1 for tick, (low, high) in ticks if not low <= tick.get_loc() <= high}
     found = [t for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
     return [t for t in found if t not in beyond]
+    """Return the texts that are drawn: matplotlib keeps labels of ticks outside the axes too."""
+    unseen = {
+        tick.label1
+        for ax in fig.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    found = fig.findobj(Text)
+    return [t for t in found if t not in unseen and t.get_visible() and t.get_text().strip()]
 
 
 def faults(fig):

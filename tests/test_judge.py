@@ -238,6 +238,22 @@ def test_random_parts_start_from_one_seed_and_leave_the_readers_alone():
     assert "it returns 'no ids'" in judge(lambda p: "no ids", frequent).sentence
 
 
+def test_of_weights_that_are_drawn_in_place_their_size_counts():
+    def fill(layer, std=0.1):
+        layer.weight.data.normal_(std=std)
+
+    part = Part(
+        fill,
+        ((nn.Linear(100, 100),),),
+        (),
+        left=lambda arguments: arguments[0].weight.std().item(),
+        tolerance=0.05,
+    )
+    other_draws = judge(lambda layer: torch.rand(1) and fill(layer), part)
+    assert other_draws.mark == "✓", other_draws.sentence
+    assert "expected 0.1" in judge(lambda layer: fill(layer, 0.11), part).sentence
+
+
 def test_a_gradient_that_sums_to_0_counts_too():
     part = Part(lambda x: x.softmax(-1), ((X.clone().requires_grad_(),),), ())
     assert "no gradient comes" in judge(lambda x: x.detach().softmax(-1) + 0 * x, part).sentence

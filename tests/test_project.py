@@ -33,7 +33,7 @@ FLOORS = [
     "course.judge course.mine course.figures",
     "course.checks course.widgets",
     "course.setup course.untied course.wrong_models course.ranked course.ladder "
-    "course.sixteen_bits",
+    "course.sixteen_bits course.initializations",
     "doctor",
     "__main__",
 ]

@@ -107,7 +107,8 @@ def _apart(got: "_Outcome", expected: "_Outcome", part: Part) -> str:
     seen = [_seen(outcome.value, part) for outcome in (got, expected)]
     if apart := differs(*seen, part.tolerance):
         return apart
-    if apart := differs(got.left, expected.left, part.tolerance):
+    left = [part.left(outcome.left) for outcome in (got, expected)]
+    if apart := differs(*left, part.tolerance):
         return apart if expected.changed else "it changes its input: leave that as it was"
     if apart := differs(got.gradients, expected.gradients, part.tolerance):
         if any(

@@ -62,6 +62,7 @@ class Part:
     make: for a class, builds a module from it. exercise: an exercise, whose answer isn't used.
     named: a pattern; what it finds in the solution's error message must be in the reader's too.
     seen: what of a returned value counts, such as the frequencies of random draws.
+    left: what of the arguments counts afterwards, such as the size of weights that it draws.
     tolerance: the largest difference from the solution, as a share of its largest number.
     """
 
@@ -73,6 +74,7 @@ class Part:
     exercise: bool = False
     named: str = ""
     seen: Callable = lambda value: value
+    left: Callable = lambda arguments: arguments
     tolerance: float = 1e-5
 
 

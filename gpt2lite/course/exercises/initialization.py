@@ -1,11 +1,156 @@
-"""Notebook 03: the first loss, the standard deviation of each tensor, two runs batch by batch."""
+"""Notebook 03: GPT-2's initialization, its first loss, what a layer adds, a paired comparison."""
 
 import math
-from statistics import mean, stdev, variance
 
+import torch
+from torch import nn
+
+from gpt2lite.config import GPTConfig
 from gpt2lite.course.exercises import Part
+from gpt2lite.model import GPT, Block, init_default, init_gpt2
 
 PARTS: dict[str, Part] = {}
+
+
+# 03 · init_gpt2
+
+
+def _untrained(n_layer):
+    """Return a GPT as PyTorch fills it: all that a reader forgets stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GPT(GPTConfig(128, 256, n_layer, n_head=4, n_embd=128))
+        init_default(model, wte="embedding")
+        for block in model.h:  # nn.Linear's biases are small: a forgotten one must show
+            nn.init.ones_(block.mlp.c_proj.bias)
+    return model
+
+
+def _measured(arguments):
+    """Return what counts of first weights: each tensor's size, and the shape of its distribution.
+
+    The root of the mean square over the mean size is 1.25 for a normal distribution, 1.15 for a
+    uniform one and 1 for a constant.
+    """
+    found = {}
+    for name, p in arguments[0].named_parameters():
+        size = p.detach().square().mean().sqrt().item()
+        found[f"{name}, standard deviation" if p.dim() > 1 else f"{name}, size"] = size
+        found[f"{name}, its distribution"] = size / p.detach().abs().mean().item() if size else 1.0
+    return found
+
+
+def _init(model, std=0.02, wpe=0.01, smaller=("c_proj.weight",), factor=None, draw=None):
+    """Initialize as GPT-2, but for one mistake."""
+    factor = factor or (lambda n: 1 / math.sqrt(2 * n))
+    draw = draw or (lambda p, std: nn.init.normal_(p, std=std))
+    for name, p in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(p)
+        elif "ln_" not in name:
+            scale = factor(model.config.n_layer) if name.endswith(smaller) else 1.0
+            draw(p, (wpe if name == "wpe.weight" else std) * scale)
+
+
+def _then(change):
+    """Return an init_gpt2 that is right, and then changes some tensors."""
+
+    def init(model):
+        init_gpt2(model)
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                change(name, p)
+
+    return init
+
+
+def _bias_kept(model):
+    kept = {n: p.detach().clone() for n, p in model.named_parameters() if n.endswith("bias")}
+    init_gpt2(model)
+    with torch.no_grad():
+        for name, p in kept.items():
+            model.get_parameter(name).copy_(p)
+
+
+PARTS["03_init_gpt2"] = Part(
+    solution=init_gpt2,
+    cases=((_untrained(3),), (_untrained(5),)),
+    left=_measured,
+    tolerance=0.05,
+    mistakes=(
+        (
+            lambda model: _init(model, smaller=()),
+            "c_proj.weight, which adds to the residual stream, is smaller by 1/√(2·n_layer)",
+        ),
+        (
+            lambda model: _init(model, factor=lambda n: 1 / math.sqrt(n)),
+            "each layer adds to the stream twice, attention and MLP: √(2·n_layer), not √n_layer",
+        ),
+        (
+            lambda model: _init(model, factor=lambda n: 1 / (2 * n)),
+            "the root is missing: variances add up, so the standard deviation shrinks by "
+            "√(2·n_layer)",
+        ),
+        (
+            lambda model: _init(model, factor=lambda n: 1 / math.sqrt(24)),
+            "12 layers are built in: take model.config.n_layer",
+        ),
+        (
+            lambda model: _init(model, factor=lambda n: math.sqrt(2 * n)),
+            "upside down: c_proj.weight is smaller, so divide by √(2·n_layer)",
+        ),
+        (
+            lambda model: _init(model, smaller=("attn.c_proj.weight",)),
+            "the MLP's c_proj adds to the stream too: there are two in each layer",
+        ),
+        (
+            lambda model: _init(model, smaller=("mlp.c_proj.weight",)),
+            "attention's c_proj adds to the stream too: there are two in each layer",
+        ),
+        (
+            lambda model: _init(model, smaller=("c_proj.weight", "c_fc.weight", "c_attn.weight")),
+            "c_attn and c_fc don't add to the stream: they keep 0.02",
+        ),
+        (
+            lambda model: _init(model, wpe=0.02),
+            "positions have half the standard deviation of tokens, 0.01",
+        ),
+        (
+            lambda model: _init(model, draw=lambda p, std: nn.init.normal_(p, std=std**2)),
+            "normal_ takes the standard deviation, not the variance",
+        ),
+        (
+            lambda model: _init(model, draw=lambda p, std: nn.init.uniform_(p, -std, std)),
+            "that is uniform from −std to std: draw from N(0, std²) with nn.init.normal_",
+        ),
+        (
+            _then(lambda name, p: p.normal_(std=0.02) if p.dim() == 1 and "ln_" in name else p),
+            "LayerNorm is drawn too: its weight stays 1 and its bias 0",
+        ),
+        (
+            _then(lambda name, p: p.normal_(std=0.02) if p.dim() == 1 and "weight" in name else p),
+            "LayerNorm's weight is drawn too: it stays 1",
+        ),
+        (
+            _then(lambda name, p: p.zero_() if p.dim() == 1 else p),
+            "LayerNorm's weight is set to 0, as if it were a bias: it stays 1",
+        ),
+        (
+            _then(lambda name, p: p.normal_(std=0.02) if name.endswith("bias") else p),
+            "biases are drawn: every bias is 0",
+        ),
+        (_bias_kept, "the biases are as PyTorch drew them: set every bias to 0"),
+        (
+            lambda model: init_gpt2(model) or model,
+            "the model is right, but it is filled in place: return nothing",
+        ),
+        (
+            lambda model: None,
+            "the model is as it was: fill its parameters in place, as nn.init.normal_(p, std=…) "
+            "does",
+        ),
+    ),
+)
 
 
 # 03 · the first loss
@@ -17,7 +162,6 @@ def first_loss(V, C, std):
 
 PARTS["03_first_loss"] = Part(
     solution=first_loss,
-    exercise=True,
     cases=((50257, 768, 0.02), (50257, 192, 0.02), (50257, 1600, 0.01), (256, 64, 0.125)),
     mistakes=(
         (
@@ -60,184 +204,248 @@ PARTS["03_first_loss"] = Part(
         ),
         (
             lambda V, C, std: math.log(V) - C * std**2 / 2,
-            "the sign of the second term: being sure of arbitrary tokens costs, so add it",
+            "the sign of the second term: confidence in arbitrary tokens costs, so add it",
         ),
     ),
 )
 
 
-# 03 · the standard deviation of each tensor
+# 03 · what a layer adds to the stream
 
 
-def start_std(name, n_layer):
-    if name.endswith("bias") or "ln_" in name:
-        return 0.0
-    if name == "wpe.weight":
-        return 0.01
-    if name.endswith("c_proj.weight"):
-        return 0.02 / math.sqrt(2 * n_layer)
-    return 0.02
+def additions(block, x):
+    a = block.attn(block.ln_1(x))
+    m = block.mlp(block.ln_2(x + a))
+    return a, m
 
 
-def _std(name, n_layer, smaller=("c_proj.weight",), scale=lambda n: math.sqrt(2 * n)):
-    if name.endswith(smaller):
-        return 0.02 / scale(n_layer)
-    return 0.02 if name.endswith("c_proj.weight") else start_std(name, n_layer)
+def _block():
+    """Return a Block whose two LayerNorms differ, and whose biases are no zeros."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        block = Block(GPTConfig(n_head=2, n_embd=8))
+        for p in block.parameters():
+            nn.init.normal_(p, mean=float(p.dim() == 1), std=0.5)
+    return block.eval()
 
 
-PARTS["03_start_std"] = Part(
-    solution=start_std,
-    exercise=True,
-    cases=tuple(
-        (name, n_layer)
-        for n_layer in (12, 48)
-        for name in (
-            "wte.weight",
-            "wpe.weight",
-            "h.0.attn.c_attn.weight",
-            "h.0.ln_1.weight",
-            "h.0.ln_1.bias",
-            "h.0.attn.c_attn.bias",
-            "h.0.attn.c_proj.weight",
-            "h.7.mlp.c_proj.weight",
-            "h.7.mlp.c_proj.bias",
-            "h.7.mlp.c_fc.weight",
-            "ln_f.weight",
-        )
-    ),
-    mistakes=(
-        (
-            lambda name, n: _std(name, n, scale=lambda n: 1.0),
-            "the projections that add to the stream, c_proj, start smaller by 1/√(2·n_layer)",
-        ),
-        (
-            lambda name, n: _std(name, n, scale=math.sqrt),
-            "each layer adds to the stream twice, attention and MLP: √(2·n_layer), not √n_layer",
-        ),
-        (
-            lambda name, n: _std(name, n, scale=lambda n: 2 * n),
-            "the root is missing: variances add up, so the standard deviation shrinks by "
-            "√(2·n_layer)",
-        ),
-        (
-            lambda name, n: _std(name, n, scale=lambda n: 1 / math.sqrt(2 * n)),
-            "upside down: c_proj starts smaller, so divide by √(2·n_layer)",
-        ),
-        (
-            lambda name, n: _std(name, n, smaller=("attn.c_proj.weight",)),
-            "the MLP's c_proj adds to the stream too: there are two in each layer",
-        ),
-        (
-            lambda name, n: _std(name, n, smaller=("mlp.c_proj.weight",)),
-            "attention's c_proj adds to the stream too: there are two in each layer",
-        ),
-        (
-            lambda name, n: _std(name, n, smaller=("c_proj.weight", "c_fc.weight")),
-            "c_fc doesn't add to the stream, it only feeds c_proj: it keeps 0.02",
-        ),
-        (
-            lambda name, n: _std(name, n, smaller=("c_proj.weight", "c_attn.weight")),
-            "c_attn doesn't add to the stream, c_proj after it does: it keeps 0.02",
-        ),
-        (
-            lambda name, n: 0.02 if name == "wpe.weight" else start_std(name, n),
-            "positions start with half the standard deviation of tokens, 0.01",
-        ),
-        (
-            lambda name, n: 0.02 if name.endswith("bias") else start_std(name, n),
-            "every bias starts at 0, a constant: its standard deviation is 0",
-        ),
-        (
-            lambda name, n: 0.02 if "ln_" in name and "weight" in name else start_std(name, n),
-            "LayerNorm's weights all start at 1, a constant: a standard deviation of 0",
-        ),
-        (
-            lambda name, n: 1.0 if "ln_" in name and "weight" in name else start_std(name, n),
-            "1 is the value that LayerNorm's weights start at: their standard deviation is 0",
-        ),
-        (
-            lambda name, n: 0.02 / math.sqrt(2 * n) if "c_proj" in name else start_std(name, n),
-            "c_proj's bias starts at 0, as every bias: only its weight is random",
-        ),
-        (
-            lambda name, n: start_std(name, n) ** 2,
-            "that is the variance: return its root, the standard deviation",
-        ),
-    ),
-)
+def _stream(*shape, trained=False):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(*shape, generator=generator).requires_grad_(trained)
 
 
-# 03 · two runs, batch by batch
+def _adds(block, x, attn=None, mlp=None, then=lambda x, a, m: (a, m)):
+    """Compute what a layer adds, but for one mistake."""
+    a = block.attn(attn(block, x) if attn else block.ln_1(x))
+    m = block.mlp(mlp(block, x, a) if mlp else block.ln_2(x + a))
+    return then(x, a, m)
 
 
-def compare(a, b):
-    from statistics import mean, stdev
-
-    d = [p - q for p, q in zip(a, b)]  # noqa: B905
-    return mean(d), stdev(d) / math.sqrt(len(d))
-
-
-def _paired(a, b, error=lambda d: stdev(d) / math.sqrt(len(d)), centre=mean):
-    d = [x - y for x, y in zip(a, b, strict=True)]
-    return centre(d), error(d)
-
-
-PARTS["03_difference"] = Part(
-    solution=compare,
-    exercise=True,
+PARTS["03_additions"] = Part(
+    solution=additions,
     cases=(
-        ([6.5, 5.8, 6.2, 4.7], [6.4, 5.6, 6.1, 4.4]),
-        ([5.0, 6.0, 7.0, 5.5, 6.5], [5.5, 6.25, 7.25, 6.5, 6.75]),
-        ([4.0, 4.5, 6.0], [4.25, 4.0, 6.5]),
+        (_block(), _stream(1, 1, 8)),
+        (_block(), _stream(2, 3, 8)),
+        (_block(), _stream(2, 3, 8, trained=True)),
     ),
     mistakes=(
         (
-            lambda a, b: (
-                mean(a) - mean(b),
-                math.sqrt((variance(a) + variance(b)) / len(a)),
+            lambda block, x: _adds(block, x, attn=lambda block, x: x),
+            "attention reads the stream through ln_1",
+        ),
+        (
+            lambda block, x: _adds(block, x, mlp=lambda block, x, a: x + a),
+            "the MLP reads the stream through ln_2",
+        ),
+        (
+            lambda block, x: (block.attn(x), block.mlp(x + block.attn(x))),
+            "both read the stream through a LayerNorm: ln_1 before attn, ln_2 before mlp",
+        ),
+        (
+            lambda block, x: _adds(block, x, mlp=lambda block, x, a: block.ln_2(x)),
+            "the MLP reads the stream that attention has already added to, x + a",
+        ),
+        (
+            lambda block, x: _adds(block, x, mlp=lambda block, x, a: block.ln_2(a)),
+            "the MLP reads the whole stream, x + a, not only what attention added",
+        ),
+        (
+            lambda block, x: _adds(block, x, mlp=lambda block, x, a: block.ln_1(x + a)),
+            "the MLP has its own LayerNorm, ln_2",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: (x + a, x + a + m)),
+            "that is the stream itself, after each addition: return what is added to it",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: (x + a, m)),
+            "the first one is the stream after attention: return what attention adds, without x",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: (a, a + m)),
+            "the second one holds attention's share too: return what the MLP alone adds",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: a + m),
+            "that is both together: return two tensors, attention's and the MLP's",
+        ),
+        (
+            lambda block, x: block(x),
+            "that is the stream after the block: return the two tensors that were added to x",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: (m, a)),
+            "the pair is swapped: attention comes first",
+        ),
+    ),
+)
+
+
+# 03 · the paired comparison
+
+
+def paired(a, b, t):
+    d = a - b  # (n,), a difference for each seed
+    return d.mean().item(), (t * d.std() / len(d) ** 0.5).item()
+
+
+def _paired(a, b, t, half=lambda d, t: t * d.std() / len(d) ** 0.5, centre=torch.mean):
+    d = a - b
+    return centre(d).item(), float(half(d, t))
+
+
+PARTS["03_paired"] = Part(
+    solution=paired,
+    cases=(
+        (torch.tensor([6.5, 5.75, 6.25]), torch.tensor([6.375, 5.5, 6.0]), 4.30),
+        (
+            torch.tensor([5.0, 6.0, 7.0, 5.5, 6.5]),
+            torch.tensor([5.5, 6.25, 7.25, 6.5, 6.75]),
+            2.78,
+        ),
+        (torch.tensor([4.0, 4.5, 6.0, 5.0]), torch.tensor([4.25, 4.0, 6.5, 4.75]), 3.18),
+    ),
+    mistakes=(
+        (
+            lambda a, b, t: (
+                (a.mean() - b.mean()).item(),
+                t * math.sqrt((a.var() + b.var()).item() / len(a)),
             ),
-            "these are the errors of two separate means: batch i is the same text in both runs, so "
-            "subtract first, and the text's own ups and downs are gone",
+            "that is the interval of two separate means: run i of both has the same batches, so "
+            "subtract first, and what the batches do to both is gone",
         ),
         (
-            lambda a, b: _paired(a, b, error=stdev),
-            "that is the standard deviation of one difference; the mean of n has an error smaller "
-            "by √n",
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: t * d.std()),
+            "that is how far a single difference may lie; the mean of n varies less, by √n",
         ),
         (
-            lambda a, b: _paired(a, b, error=lambda d: stdev(d) / len(d)),
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: d.std() / len(d) ** 0.5),
+            "that is the standard error: half the interval is t times as wide",
+        ),
+        (
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: d.std()),
+            "that is the standard deviation of the differences: times t, divided by √n",
+        ),
+        (
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: 2 * t * d.std() / len(d) ** 0.5),
+            "that is the whole width: return half of it, what stands after ±",
+        ),
+        (
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: t * d.std() / len(d)),
             "divided by n: variances add up, so the error of a mean shrinks with √n",
         ),
         (
-            lambda a, b: _paired(a, b, error=lambda d: stdev(d) / math.sqrt(len(d) - 1)),
-            "√n, not √(n − 1): stdev has the n − 1 inside it already",
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: t * d.std() / (len(d) - 1) ** 0.5),
+            "√n, not √(n − 1): std has the n − 1 inside it already",
         ),
         (
-            lambda a, b: _paired(
-                a, b, error=lambda d: math.sqrt(variance(d) * (len(d) - 1)) / len(d)
+            lambda a, b, t: _paired(
+                a, b, t, half=lambda d, t: t * d.std(correction=0) / len(d) ** 0.5
             ),
-            "the standard deviation of a sample divides by n − 1, not n: statistics.stdev, "
-            "torch.std, or np.std with ddof=1",
+            "the standard deviation of a sample divides by n − 1, not n: torch.std, or np.std with "
+            "ddof=1",
         ),
         (
-            lambda a, b: _paired(a, b, error=lambda d: variance(d) / len(d)),
-            "that is the squared error: take its root",
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: t * d.var() / len(d) ** 0.5),
+            "that is the variance: take its root, the standard deviation",
         ),
         (
-            lambda a, b: _paired(b, a),
+            lambda a, b, t: _paired(b, a, t),
             "the sign: a minus b, so that a negative number says that a is lower",
         ),
         (
-            lambda a, b: _paired(a, b)[::-1],
-            "the pair is swapped: first the mean difference, then its standard error",
+            lambda a, b, t: _paired(a, b, t)[::-1],
+            "the pair is swapped: first the mean difference, then half the interval",
         ),
         (
-            lambda a, b: _paired(a, b, centre=sum),
+            lambda a, b, t: _paired(a, b, t, centre=torch.sum),
             "that is the sum of the differences: divide by their number, as a mean does",
         ),
         (
-            lambda a, b: _paired(a, b)[0],
-            "that is the mean difference alone: return its standard error too, as a pair",
+            lambda a, b, t: _paired(a, b, t)[0],
+            "that is the mean difference alone: return half the interval too, as a pair",
+        ),
+        (
+            lambda a, b, t: (
+                _paired(a, b, t)[0] - _paired(a, b, t)[1],
+                sum(_paired(a, b, t)),
+            ),
+            "those are the interval's two ends: return its middle, and what stands after ±",
+        ),
+    ),
+)
+
+
+# 03 · the exercise: any standard deviation
+
+
+def loss_at(V, C, std, rms):
+    random = math.log(V) + C * std**2 / 2
+    own = C * std**2 / rms
+    larger, smaller = max(random, own), min(random, own)
+    return larger + math.log1p(math.exp(smaller - larger))
+
+
+PARTS["03_loss_at"] = Part(
+    solution=loss_at,
+    exercise=True,
+    cases=(
+        (50257, 768, 0.02, 0.3),
+        (50257, 768, 0.125, 0.5),
+        (1000, 64, 0.5, 1.0),
+        (50257, 1600, 1.0, 1.5),
+    ),
+    mistakes=(
+        (
+            lambda V, C, std, rms: math.log(V) + C * std**2 / 2,
+            "that is small std's equation: e^own is missing from the sum inside the logarithm",
+        ),
+        (
+            lambda V, C, std, rms: C * std**2 / rms,
+            "that is the token's own logit: where it is small, the other V − 1 tokens count",
+        ),
+        (
+            lambda V, C, std, rms: math.log(
+                V * math.exp(C * std**2 / 2) + math.exp(C * std**2 / rms)
+            ),
+            "right, until e^… passes what a float can hold: take the larger exponent out of the "
+            "logarithm first, or use np.logaddexp",
+        ),
+        (
+            lambda V, C, std, rms: math.log(V) + C * std**2 / 2 + C * std**2 / rms,
+            "the logarithm of a sum is not the sum of the logarithms",
+        ),
+        (
+            lambda V, C, std, rms: max(math.log(V) + C * std**2 / 2, C * std**2 / rms),
+            "near, but where the two are alike both count: ln(e^a + e^b)",
+        ),
+        (
+            lambda V, C, std, rms: loss_at(V, C, std, rms**2),
+            "own is divided by rms, not by its square: ln_f divides the stream by its rms once",
+        ),
+        (
+            lambda V, C, std, rms: loss_at(V, C, std, 1.0),
+            "rms is missing: ln_f divides the stream by it, so own = C·std²/rms",
         ),
     ),
 )

@@ -1,0 +1,69 @@
+"""The recorded comparison: each initialization is what its name says, and the runs are paired."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from gpt2lite import GPT, GPTConfig
+from gpt2lite.course import initializations
+from gpt2lite.course.initializations import INITIALIZATIONS, TRAINED, own_vocabulary
+from gpt2lite.data import encode
+from gpt2lite.log import read_log
+
+SMALL = GPTConfig(block_size=256, vocab_size=500, n_layer=3, n_head=2, n_embd=128)
+LINEAR = (3 * 128) ** -0.5  # of nn.Linear with C = 128 inputs
+EXPECTED = {  # wte, wpe, attn.c_proj
+    "GPT-2": (0.02, 0.01, 0.02 / 6**0.5),
+    "GPT-2, no factor": (0.02, 0.01, 0.02),
+    "GPT-2, wpe at 0.02": (0.02, 0.02, 0.02 / 6**0.5),
+    "PyTorch, linear": (LINEAR, 1.0, LINEAR),
+    "linear, wpe at 0.01": (LINEAR, 0.01, LINEAR),
+    "PyTorch, embedding": (1.0, 1.0, LINEAR),
+}
+
+
+def test_each_initialization_is_what_its_name_says():
+    assert EXPECTED.keys() == INITIALIZATIONS.keys()
+    for name, expected in EXPECTED.items():
+        torch.manual_seed(0)
+        model = GPT(SMALL)
+        INITIALIZATIONS[name](model)
+        drawn = model.wte.weight, model.wpe.weight, model.h[1].attn.c_proj.weight
+        assert [p.std().item() for p in drawn] == pytest.approx(expected, rel=0.03), name
+
+
+def test_the_texts_own_vocabulary_keeps_its_order():
+    text = "to be or not to be, to be"
+    ids, V = own_vocabulary(text)
+    known = np.unique(encode(text))
+    assert V == len(known) and (known[ids] == encode(text)).all()
+
+
+def test_the_record_has_a_line_for_each_seed_on_the_same_batches(monkeypatch, tmp_path):
+    read = []
+
+    class Reading(initializations.Batches):
+        def __next__(self):
+            x, y = super().__next__()
+            read.append(x)
+            return x, y
+
+    short = dataclasses.replace(initializations.TRAIN, steps=2, batch_size=2, seq_len=4)
+    for name, value in {
+        "Batches": Reading,
+        "TRAIN": short,
+        "SEEDS": (1, 2),
+        "WIDTH": {"n_layer": 1, "n_head": 1, "n_embd": 8},
+        "load_text": lambda name: "to be or not to be, that is the question: " * 9,
+    }.items():
+        monkeypatch.setattr(initializations, name, value)
+    initializations.main(tmp_path / "log")
+    head, lines = read_log(tmp_path / "log")
+    assert head["training"]["steps"] == 2 and [line["seed"] for line in lines] == [1, 2]
+    assert all(list(line) == ["seed", *TRAINED] for line in lines)
+    assert all(len(line[name]) == 2 for line in lines for name in TRAINED)
+    runs = torch.stack(read).unflatten(0, (2, len(TRAINED), -1))  # a batch is fetched ahead
+    assert torch.equal(runs, runs[:, :1].expand_as(runs)), "one seed, one order of batches"
+    assert not torch.equal(runs[0], runs[1]), "another seed reads other batches"
