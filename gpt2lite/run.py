@@ -129,7 +129,7 @@ def train(
             how = f"interrupted after {trainer.done} of {config.steps} steps"
             if save and logged == trainer.done:  # else the log lacks the last one: do it again
                 _save(save, trainer, best, last, lines, begun)
-                how += f", which {save} holds: the same run goes on from there"
+                how += f"; {save} holds them, and the same run goes on from there"
             print(how)
             raise
         if export:

@@ -414,7 +414,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(text, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(training.Trainer, "_step", pressed)
     assert __main__.main([*command, "--log-file", str(tmp_path / "run.jsonl")]) == 130
-    assert f"interrupted after 2 of 4 steps, which {tmp_path}" in capsys.readouterr().out
+    assert f"interrupted after 2 of 4 steps; {tmp_path}" in capsys.readouterr().out
     monkeypatch.undo()
     monkeypatch.setitem(SIZES, "lite", TINY)
     assert __main__.main([*command, "--log-file", str(tmp_path / "run.jsonl")]) == 0
