@@ -162,6 +162,29 @@ def row_by_row(model, idx, n, top_p):
     return idx
 
 
+def by_losses(model, context, completion):
+    idx = torch.tensor(context + completion, device=model.wte.weight.device)
+    losses = F.cross_entropy(model(idx[None, :-1])[0], idx[1:], reduction="none")
+    return -losses[-len(completion) :]
+
+
+def by_bincount(scores, clusters):
+    _, which = np.unique(clusters, return_inverse=True)
+    apart = scores.double().cpu().numpy()
+    sums = np.bincount(which, weights=apart - apart.mean())
+    return np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(apart)
+
+
+def by_means(logprobs, endings, by):
+    lengths = {
+        "sum": lambda p, e: 1,
+        "token": lambda p, e: p.numel(),
+        "character": lambda p, e: len(e),
+    }
+    ranks = [p.sum() / lengths[by](p, e) for p, e in zip(logprobs, endings, strict=True)]
+    return torch.stack(ranks).argmax()
+
+
 RIGHT = {
     "01_embed": lambda idx, wte, wpe: F.embedding(idx, wte) + wpe[torch.arange(idx.size(1))],
     "01_attend": by_einsum,
@@ -175,6 +198,15 @@ RIGHT = {
     "01_looks_back": lambda w: np.array(PARTS["01_looks_back"].solution(w)),
     "01_best_pair": lambda words: list(PARTS["01_best_pair"].solution(words)),
     "01_merge": lambda word, rank: tuple(PARTS["01_merge"].solution(word, rank)),
+    "07_bits_per_byte": lambda losses, pieces: losses.sum() / math.log(2) / len(b"".join(pieces)),
+    "07_completion_logprobs": by_losses,
+    "07_choose": by_means,
+    "07_standard_error": lambda scores: np.std(scores.cpu().numpy(), ddof=1) / len(scores) ** 0.5,
+    "07_clustered_error": by_bincount,
+    "07_paired_difference": lambda a, b, clusters: [
+        np.mean((a - b).cpu().numpy()),
+        by_bincount(a - b, clusters),
+    ],
 }
 
 

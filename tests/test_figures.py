@@ -16,6 +16,7 @@ from gpt2lite.course.canvas import Canvas
 from gpt2lite.course.figures.__main__ import PICTURES
 from gpt2lite.course.floats import FORMATS, keep
 from gpt2lite.course.ladder import KINDS
+from gpt2lite.evaluation import TextScore
 from gpt2lite.model import GPT
 from gpt2lite.tokenizer import get_tokenizer
 
@@ -53,6 +54,14 @@ SIGMAS, LOSSES = (0.01, 0.05, 0.1, 0.5, 1.0), (10.9, 11.8, 25.0, 339.0, 745.0)
 RACE = {name: np.full((5, 60), 9.0) + 0.1 * i + BELL[:60] * i for i, name in enumerate(FIVE)}
 
 
+SCORES = {
+    "training": TextScore(389.0, 100, 328),
+    "validation": TextScore(459.0, 100, 328),
+    "the manual": TextScore(1120.0, 100, 362),
+}
+ROWS = [("per token", 28.6, 0.45), ("per character", 31.1, None), ("per byte", None, None)]
+
+
 DRAWINGS = {
     **{f"gpt2 {size}": lambda size=size: figures.gpt2(SIZES[size]) for size in SIZES},
     **{f"map {name}": lambda name=name: figures.course_map(name) for name in figures.STATIONS},
@@ -74,6 +83,11 @@ DRAWINGS = {
     "bits": lambda: figures.bits({"with GELU": [0.5] * 9 + [0.0], "without": [0.5, 0.16] * 5}),
     "file": lambda: figures.file_sizes(HEADER),
     "differences": lambda: figures.differences(GAPS, dict.fromkeys(GAPS, 3.2942)),
+    "token losses": lambda: figures.token_losses(WORDS, [15.0, 2.5, 0.04, 0.0, 1.8, 25.1]),
+    "text losses": lambda: figures.text_losses(SCORES, 10.82),
+    "one text": lambda: figures.text_losses({"the manual": TextScore(300.0, 100, 300)}, 10.82),
+    "intervals": lambda: figures.intervals(ROWS, "Four of six ways", "score (%)"),
+    "with a line": lambda: figures.intervals(3 * ROWS[:2], "Two", "score (%)", ("chance", 25.0)),
     "decoding": lambda: figures.decoding_times([20, 130], [2.0, 10.0], [4.0, 4.5]),
     "rounding": figures.rounding_errors,
     "sixteen bits": figures.sixteen_bits,
@@ -227,6 +241,15 @@ def test_alt_texts_say_what_the_tensors_hold():
     fig = figures.decoding_times([1, 8], [2.0, 9.0], [2.0, 3.0])
     assert "3.0 × as fast" in fig.get_suptitle() and "9.0 ms without a cache and 3.0" in fig.alt
     assert "·I → 'm" in figures.targets().alt and "7 tokens" in figures.targets().alt
+
+
+def test_scores_say_what_is_drawn():
+    assert "On the manual: worse" in figures.text_losses(SCORES, 10.82).get_suptitle()
+    assert "On the manual: better" in figures.text_losses(SCORES, 11.3).get_suptitle()
+    alt = figures.intervals(ROWS, "Six ways", "score (%)").alt
+    assert "per token 28.6 ± 0.9, per character 31.1, per byte not published" in alt
+    fig = figures.token_losses(WORDS, [15.0, 2.5, 0.04, 0.0, 1.8, 25.1])
+    assert fig.get_suptitle() == "·be costs 25 of 44 bits"
 
 
 def test_course_map_knows_every_notebook():

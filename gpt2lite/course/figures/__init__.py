@@ -44,6 +44,7 @@ from gpt2lite.course.figures.formats import (
     rounding_errors,
     sixteen_bits,
 )
+from gpt2lite.course.figures.scores import intervals, text_losses, token_losses
 from gpt2lite.course.figures.tensors import (
     attention_maps,
     bits,
@@ -75,6 +76,7 @@ __all__ = [
     "gpt2",
     "gradient_sizes",
     "heads_split",
+    "intervals",
     "kv_cache",
     "ladder",
     "likeliest",
@@ -90,6 +92,8 @@ __all__ = [
     "standard_deviations",
     "step_curve",
     "targets",
+    "text_losses",
+    "token_losses",
     "token_strip",
     "wrong_models",
 ]

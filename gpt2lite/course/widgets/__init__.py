@@ -8,6 +8,7 @@ from gpt2lite.course.widgets.attention import attention_explorer
 from gpt2lite.course.widgets.curves import curve_explorer
 from gpt2lite.course.widgets.floats import float_explorer
 from gpt2lite.course.widgets.initialization import initialization_explorer
+from gpt2lite.course.widgets.items import items_explorer
 from gpt2lite.course.widgets.sampling import sampling_playground
 from gpt2lite.course.widgets.sizes import sizes_explorer
 
@@ -16,6 +17,7 @@ __all__ = [
     "curve_explorer",
     "float_explorer",
     "initialization_explorer",
+    "items_explorer",
     "sampling_playground",
     "sizes_explorer",
 ]
