@@ -230,6 +230,58 @@ def noise_in_proportion(x):
 # 05
 
 
+def unigram_by_loop(train, held, V):
+    total = 0
+    for w in held:
+        total += math.log(train.count(w) + 1) - math.log(len(train) + V)
+    return np.float64(-total / len(held))
+
+
+def unigram_by_tensor(train, held, V):
+    counts = torch.bincount(torch.tensor(train), minlength=V) + 1.0
+    return -(counts / counts.sum()).log()[held].mean()
+
+
+def bigram_by_table(train, held, V):
+    train, held, V = torch.tensor(train), torch.tensor(held), min(V, 300)
+    table = torch.zeros(V, V, dtype=torch.float64)
+    table.index_put_((train[:-1], train[1:]), torch.ones(len(train) - 1).double(), accumulate=True)
+    V_all = 50257 if V == 300 else V
+    p = (train.bincount(minlength=V) + 1.0).double() / (len(train) + V_all)
+    kinds = (table > 0).sum(1, keepdim=True)
+    mixed = torch.where(kinds > 0, (table + kinds * p) / (table.sum(1, keepdim=True) + kinds), p)
+    return -mixed[held[:-1], held[1:]].log().mean()
+
+
+def bigram_by_lists(train, held, V, kinds=lambda after: len(set(after))):
+    costs = []
+    for v, w in zip(held, held[1:], strict=False):
+        after = [b for a, b in zip(train, train[1:], strict=False) if a == v]
+        p = (train.count(w) + 1) / (len(train) + V)
+        if after:
+            p = (after.count(w) + kinds(after) * p) / (len(after) + kinds(after))
+        costs.append(-math.log(p))
+    return statistics.mean(costs)
+
+
+def alarm_by_windows(losses, stuck, best, n=20):
+    if any(math.isnan(x) or math.isinf(x) for x in losses):
+        return "not finite"
+    means = [sum(losses[i : i + n]) / n for i in range(len(losses) - n + 1)]
+    if means[-1] - min(means) > 0.5:
+        return "rising"
+    return "stuck" if means[-1] > stuck else "too good" if means[-1] < best else "healthy"
+
+
+def alarm_by_numpy(losses, stuck, best):
+    if not np.isfinite(losses).all():
+        return np.str_("not finite")
+    average = smooth(np.array(losses), 10)
+    rules = {"rising": average.min() + 0.5 < average[-1], "stuck": average[-1] > stuck}
+    rules |= {"too good": average[-1] < best, "healthy": True}
+    return next(name for name, holds in rules.items() if holds)
+
+
 def by_counter(tokens):
     n = len(tokens)
     return sum(-c / n * math.log(c / n) for c in Counter(tokens.tolist()).values())
@@ -331,7 +383,10 @@ RIGHT = {
             tokens.unique(return_counts=True)[1].float()
         ).entropy(),
     ),
-    "05_debiased": (smooth, smooth_as_tensor, smooth_as_tuple),
+    "05_ema": (smooth, smooth_as_tensor, smooth_as_tuple),
+    "05_unigram": (unigram_by_loop, unigram_by_tensor),
+    "05_bigram": (bigram_by_table, bigram_by_lists),
+    "05_alarm": (alarm_by_windows, alarm_by_numpy),
     "05_measures": (
         lambda loss, t, b: [np.exp(loss), loss / BIT * t / b],
         lambda loss, t, b: torch.tensor([math.exp(loss), loss * t / b / BIT]),
@@ -442,7 +497,7 @@ WRONG = {
         lambda tokens: math.log(max(tokens.tolist())),
         lambda tokens: print(by_counter(tokens)),
     ),
-    "05_debiased": (
+    "05_ema": (
         smooth_carried,
         smooth_plain,
         smooth_from_zero,
@@ -451,6 +506,34 @@ WRONG = {
         lambda v, h: list(np.cumsum(v) / np.arange(1, len(v) + 1)),
         lambda v, h: smooth(v, -math.log(2) / math.log(1 - 0.5 ** (1 / h))),
         lambda v, h: smooth(v, h * BIT),
+    ),
+    "05_unigram": (
+        lambda train, held, V: -sum(math.log(train.count(w) / len(train)) for w in held),
+        lambda train, held, V: (
+            -torch.tensor([train.count(w) / len(train) for w in held]).log().mean()
+        ),
+        lambda train, held, V: unigram_by_loop(train, held, len(set(train))),
+        lambda train, held, V: unigram_by_loop(held, train, V),
+        lambda train, held, V: unigram_by_loop(train + held, held, V),
+        lambda train, held, V: unigram_by_loop(train, held, V) / BIT,
+        lambda train, held, V: unigram_by_loop(train, held, V) * len(held),
+        lambda train, held, V: print(unigram_by_loop(train, held, V)),
+    ),
+    "05_bigram": (
+        lambda train, held, V: bigram_by_lists(train, held, V, kinds=lambda after: 1),
+        lambda train, held, V: bigram_by_lists(train, held, V, kinds=len),
+        lambda train, held, V: bigram_by_lists(train[::-1], held, V),
+        lambda train, held, V: bigram_by_lists(train, held, V) * (len(held) - 1),
+        lambda train, held, V: bigram_by_lists(train, held, V) * (len(held) - 1) / len(held),
+        lambda train, held, V: unigram_by_loop(train, held[1:], V),
+        lambda train, held, V: bigram_by_lists(train, held, V) / BIT,
+    ),
+    "05_alarm": (
+        lambda losses, stuck, best: "stuck" if losses[-1] > stuck else "healthy",
+        lambda losses, stuck, best: alarm_by_windows(losses, stuck, best) != "healthy",
+        lambda losses, stuck, best: alarm_by_windows(losses, stuck, best, n=1),
+        lambda losses, stuck, best: alarm_by_windows(losses, stuck, 0),
+        lambda losses, stuck, best: alarm_by_windows(losses, best, stuck),
     ),
     "05_measures": (
         lambda loss, t, b: (2**loss, loss * t / b / BIT),

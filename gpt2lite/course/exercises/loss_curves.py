@@ -1,6 +1,12 @@
-"""Notebook 05: the entropy of single tokens, a debiased average, perplexity and bits per byte."""
+"""Notebook 05: a moving average, two models that count, an alarm, a loss in three units, entropy.
+
+Over 250 lines, since each part brings its known mistakes along.
+"""
 
 import math
+from collections import Counter
+from itertools import pairwise
+from random import Random
 
 import torch
 
@@ -9,112 +15,38 @@ from gpt2lite.course.exercises import Part
 PARTS: dict[str, Part] = {}
 
 
-# 05 · the loss of a model that knows only how often each token occurs
+# 05 · the exponential moving average, its bias corrected
 
 
-def entropy(tokens):
-    p = tokens.unique(return_counts=True)[1] / len(tokens)
-    return -(p * p.log()).sum().item()
-
-
-def _shares(tokens):
-    return tokens.unique(return_counts=True)[1] / len(tokens)
-
-
-PARTS["05_entropy"] = Part(
-    solution=entropy,
-    exercise=True,
-    cases=tuple(
-        (torch.tensor(tokens),)
-        for tokens in (
-            [3, 3, 3, 9],
-            [50256, 0, 0, 11, 11, 11, 11, 7],
-            [1, 2, 3, 4, 5, 5],
-            [7, 7],
-        )
-    ),
-    mistakes=(
-        (
-            lambda tokens: entropy(tokens) / math.log(2),
-            "these are bits: the losses here are in nats, so take the natural logarithm",
-        ),
-        (
-            lambda tokens: entropy(tokens) / math.log(10),
-            "this is the logarithm to base 10: the losses here are in nats, so take log",
-        ),
-        (
-            lambda tokens: math.log(len(tokens.unique())),
-            "this takes all tokens that occur for equally likely: weigh each by how often it does",
-        ),
-        (
-            lambda tokens: math.log(len(tokens)),
-            "every token counts as a kind of its own: two tensors in a Counter or a dict are two "
-            "keys even if they are equal, so count tokens.tolist()",
-        ),
-        (
-            lambda tokens: -_shares(tokens).log().mean().item(),
-            "each kind of token counts once: weigh the surprise -log p of each by its share p",
-        ),
-        (
-            lambda tokens: -_shares(tokens).log().sum().item(),
-            "the surprises are only added up: weigh each -log p by its share p",
-        ),
-        (
-            lambda tokens: -entropy(tokens),
-            "the sign: log p is negative, and a loss isn't, so the surprise is -log p",
-        ),
-        (
-            lambda tokens: entropy(tokens) * len(tokens),
-            "this is the loss of the whole text: divide by its tokens, as a mean loss does",
-        ),
-        (
-            lambda tokens: entropy(tokens) / len(_shares(tokens)),
-            "this is a mean over the kinds: p is the weight already, so add p · -log p up",
-        ),
-        (
-            lambda tokens: math.exp(entropy(tokens)),
-            "this is the perplexity, e to the loss: return the loss itself",
-        ),
-        (
-            lambda tokens: math.nan,
-            "a token that never occurs gives 0 · log 0, which is nan: leave out the empty bins",
-        ),
-    ),
-)
-
-
-# 05 · the average that a curve is smoothed with
-
-
-def debiased(values, half_life):
-    keep, average, smoothed = 0.5 ** (1 / half_life), 0.0, []
-    for t, value in enumerate(values, 1):
-        average = keep * average + (1 - keep) * value
-        smoothed.append(average / (1 - keep**t))
+def ema(losses, half_life):
+    beta = 0.5 ** (1 / half_life)
+    average, smoothed = 0.0, []
+    for t, loss in enumerate(losses, 1):
+        average = beta * average + (1 - beta) * loss
+        smoothed.append(average / (1 - beta**t))
     return smoothed
 
 
-def _average(values, keep, start=0.0, divisor=lambda t: 1.0, carry=False):
+def _average(values, beta, start=0.0, divisor=lambda t: 1.0, carry=False):
     average, smoothed = start, []
     for t, value in enumerate(values, 1):
-        average = keep * average + (1 - keep) * value
+        average = beta * average + (1 - beta) * value
         smoothed.append(average / divisor(t))
         average = smoothed[-1] if carry else average
     return smoothed
 
 
-def _with(keep):
-    """Return the right average for another `keep` than the half-life's."""
-    return lambda values, h: _average(values, keep(h), divisor=lambda t: 1 - keep(h) ** t)
+def _with(beta):
+    """Return the right average for another β than the half-life's."""
+    return lambda values, h: _average(values, beta(h), divisor=lambda t: 1 - beta(h) ** t)
 
 
 def _half(half_life):
     return 0.5 ** (1 / half_life)
 
 
-PARTS["05_debiased"] = Part(
-    solution=debiased,
-    exercise=True,
+PARTS["05_ema"] = Part(
+    solution=ema,
     cases=(
         ([11.0, 9.0, 8.0, 7.5], 2.0),
         ([5.0, 5.0, 5.0], 10.0),
@@ -124,49 +56,50 @@ PARTS["05_debiased"] = Part(
     mistakes=(
         (
             lambda values, h: _average(values, _half(h)),
-            "not debiased: the average starts at 0 and drags that along; divide by 1 - keep**t",
+            "no bias correction: the average starts at 0 and is too low; divide by 1 - beta**t",
         ),
         (
             lambda values, h: _average(values, _half(h), values[0]),
-            "starting at the first value gives it the weight of all that never came: start at 0 "
-            "and divide by 1 - keep**t",
+            "starting at the first loss gives that one too much weight: start at 0 and divide by "
+            "1 - beta**t",
         ),
         (
             lambda values, h: [sum(values[: t + 1]) / (t + 1) for t in range(len(values))],
-            "this is the mean of all so far, where the first value never fades: weigh what is "
-            "half_life steps old by half",
+            "this is the mean of all losses so far, in which the first never fades: a loss that is "
+            "half_life steps old counts half",
         ),
         (
             lambda values, h: _average(values, _half(h), divisor=lambda t: 1 - _half(h) ** (t + 1)),
-            "one step off: the first average holds one value, so divide it by 1 - keep**1",
+            "one step off: the first average holds one loss, so divide it by 1 - beta**1",
         ),
         (
             lambda values, h: _average(
                 values, _half(h), divisor=lambda t: 1 - _half(h) ** max(t - 1, 1)
             ),
-            "one step late: the average of t values is divided by 1 - keep**t, so count from 1",
+            "one step late: the average of t losses is divided by 1 - beta**t, so count from 1",
         ),
         (
             lambda values, h: _average(values, _half(h), divisor=lambda t: 1 - _half(h) ** (t - 1)),
-            "at the first value this divides by 1 - keep**0, which is 0: count from 1",
+            "at the first loss this divides by 1 - beta**0, which is 0: count from 1",
         ),
         (
             lambda values, h: _average(
                 values, _half(h), divisor=lambda t: 1 - _half(h) ** t, carry=True
             ),
-            "the divided value is carried on: divide what you return, and go on with what you had",
+            "the corrected value is carried on: correct what you return, and go on with the "
+            "uncorrected average",
         ),
         (
             lambda values, h: _average(values, _half(h), divisor=lambda t: 1 - _half(h)),
-            "divided by the same number each time: 1 - keep**t grows towards 1 with t",
+            "divided by the same number each time: 1 - beta**t grows towards 1 with t",
         ),
         (
             _with(lambda h: 1 - _half(h)),
-            "the weights are swapped: keep goes with the old average, 1 - keep with the new value",
+            "the weights are swapped: beta goes with the old average, 1 - beta with the new loss",
         ),
         (
             _with(lambda h: math.exp(-1 / h)),
-            "after half_life steps e⁻¹ is left, not a half: keep is 0.5 ** (1 / half_life)",
+            "after half_life steps e⁻¹ is left, not a half: beta is 0.5 ** (1 / half_life)",
         ),
         (
             _with(lambda h: 1 - 1 / h if h > 1 else 0.5),
@@ -174,11 +107,433 @@ PARTS["05_debiased"] = Part(
         ),
         (
             _with(lambda h: 0.5**h),
-            "that is half after one step, half_life times over: keep is 0.5 ** (1 / half_life)",
+            "beta is 0.5 ** half_life here: it is 0.5 ** (1 / half_life)",
         ),
         (
-            lambda values, h: debiased(values, h)[-1],
-            "that is the last average alone: return the list, one for each value",
+            lambda values, h: ema(values, h)[-1],
+            "that is the last average alone: return the list, one for each loss",
+        ),
+    ),
+)
+
+
+# 05 · what a model loses that only knows how often each token occurs
+
+
+def unigram(train, held, V):
+    counts, n = Counter(train), len(train)
+    return -sum(math.log((counts[w] + 1) / (n + V)) for w in held) / len(held)
+
+
+def _nats(train, held, V, add=1, n=None):
+    """Return the surprise at each token of held, with another count or sum than the right one."""
+    counts = Counter(train)
+    n = len(train) + add * V if n is None else n
+    return [-math.log((counts[w] + add) / n) for w in held]
+
+
+def _or_inf(wrong):
+    """Return a function that gives infinity where `wrong` takes the logarithm of 0."""
+
+    def numpy_like(*arguments):
+        try:
+            return wrong(*arguments)
+        except ValueError:
+            return math.inf
+
+    return numpy_like
+
+
+def _plain_unigram(train, held, V):
+    return sum(_nats(train, held, V, add=0)) / len(held)
+
+
+PARTS["05_unigram"] = Part(
+    solution=unigram,
+    cases=(  # train, held, V
+        ([5, 5, 5, 1, 2, 5, 1], [5, 1, 5, 2], 8),
+        ([1, 2, 1, 3], [1, 2, 0, 1], 4),
+        ([0, 1, 0, 1, 2, 0, 1], [2, 0, 1, 1, 3], 50257),
+        ([4, 4, 4, 4], [4, 4, 4], 5),
+    ),
+    mistakes=(
+        (
+            _plain_unigram,
+            "a token that train lacks gets probability 0, and ln 0 fails: add 1 to each count, and "
+            "V to n",
+        ),
+        (
+            _or_inf(_plain_unigram),
+            "a token that train lacks gets probability 0, and an infinite loss: add 1 to each "
+            "count, and V to n",
+        ),
+        (
+            lambda train, held, V: sum(_nats(train, held, V, n=len(train))) / len(held),
+            "the probabilities sum to more than 1: V counts grew by 1 each, so divide by n + V",
+        ),
+        (
+            lambda train, held, V: (
+                sum(_nats(train, held, V, n=len(train) + len(set(train)))) / len(held)
+            ),
+            "tokens that never occur in train have a probability too: divide by n + V",
+        ),
+        (
+            lambda train, held, V: unigram(train, train, V),
+            "this is the loss on train itself: count train, and take the loss on held",
+        ),
+        (
+            lambda train, held, V: unigram(held, held, V),
+            "train is never counted: a model must not have seen the text that it is judged on",
+        ),
+        (
+            lambda train, held, V: unigram(held, train, V),
+            "train and held are swapped: count train, and take the loss on held",
+        ),
+        (
+            lambda train, held, V: unigram([*train, *held], held, V),
+            "held is counted as well: a model must not have seen the text that it is judged on",
+        ),
+        (
+            lambda train, held, V: -unigram(train, held, V),
+            "the sign: ln p is negative, and the loss is -ln p",
+        ),
+        (
+            lambda train, held, V: unigram(train, held, V) * len(held),
+            "this is the loss of all of held together: divide by its number of tokens",
+        ),
+        (
+            lambda train, held, V: unigram(train, held, V) * len(held) / len(train),
+            "divided by the number of tokens in train: the mean is over held",
+        ),
+        (
+            lambda train, held, V: unigram(train, held, V) / math.log(2),
+            "these are bits: the losses here are in nats, so take the natural logarithm",
+        ),
+        (
+            lambda train, held, V: unigram(train, sorted(set(held)), V),
+            "each kind of token counts once: take the mean over all tokens of held",
+        ),
+        (
+            lambda train, held, V: math.log(V),
+            "this is the uniform guess, ln V: count how often each token occurs in train",
+        ),
+        (
+            lambda train, held, V: (
+                -math.log(sum(math.exp(-nats) for nats in _nats(train, held, V)) / len(held))
+            ),
+            "this is the logarithm of the mean probability: take the mean of the logarithms",
+        ),
+        (
+            lambda train, held, V: math.exp(unigram(train, held, V)),
+            "this is the perplexity, e to the loss: return the loss",
+        ),
+    ),
+)
+
+
+# 05 · what a model loses that only knows which token follows which
+
+
+def bigram(train, held, V):
+    counts, pairs = Counter(train), Counter(pairwise(train))
+    before, kinds = Counter(train[:-1]), Counter(v for v, w in pairs)
+    total = 0.0
+    for v, w in pairwise(held):
+        p = (counts[w] + 1) / (len(train) + V)
+        if kinds[v]:  # else nothing ever followed v, and the unigram model has to do
+            p = (pairs[v, w] + kinds[v] * p) / (before[v] + kinds[v])
+        total -= math.log(p)
+    return total / (len(held) - 1)
+
+
+def _changed(change):
+    """Return bigram with another probability: change(c_vw, c_v, K_v, p_w, counts and so on)."""
+
+    def wrong(train, held, V):
+        counts, pairs = Counter(train), Counter(pairwise(train))
+        before, kinds = Counter(train[:-1]), Counter(v for v, w in pairs)
+        total = 0.0
+        for v, w in pairwise(held):
+            p = (counts[w] + 1) / (len(train) + V)
+            seen = {"c_w": counts[w], "n": len(train), "V": V, "all_v": counts[v]}
+            seen |= {"c_wv": pairs[w, v], "K": len(pairs), "K_w": kinds[w]}
+            total -= math.log(change(pairs[v, w], before[v], kinds[v], p, **seen))
+        return total / (len(held) - 1)
+
+    return wrong
+
+
+def _witten_bell(c_vw, c_v, K_v, p, **_):
+    return (c_vw + K_v * p) / (c_v + K_v) if K_v else p
+
+
+_plain_bigram = _changed(lambda c_vw, c_v, K_v, p, **_: c_vw / c_v)
+
+PARTS["05_bigram"] = Part(
+    solution=bigram,
+    cases=(  # train, held, V
+        ([1, 2, 1, 3, 1, 2, 2, 0], [1, 2, 1, 3, 1], 4),
+        ([1, 2, 1, 3, 1, 2, 2, 0], [1, 1, 2, 2, 3, 3], 6),
+        ([5, 6, 5, 6, 6, 7, 2], [5, 4, 5, 6, 7], 8),
+        ([1, 2, 1, 3, 1, 2, 2, 0, 1], [1, 0, 1, 2, 1, 4], 50257),
+    ),
+    mistakes=(
+        (
+            _plain_bigram,
+            "a pair that train lacks gets probability 0: give the part K_v of the sum to p(w)",
+        ),
+        (
+            _or_inf(_plain_bigram),
+            "a pair that train lacks gets an infinite loss: give the part K_v of the sum to p(w)",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, **_: (c_vw + K_v * p) / (c_v + K_v)),
+            "a token v that nothing ever followed has K_v = 0 and c_v = 0: take p(w) there",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, V, **_: (c_vw + 1) / (c_v + V)),
+            "1 is added to each pair here: V unseen pairs then outweigh what was seen; add "
+            "K_v · p(w), and K_v below",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, **_: (c_vw + p) / (c_v + 1)),
+            "p(w) has the weight 1 here: its weight is K_v, above and below",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, **_: (c_vw + p) / (c_v + K_v)),
+            "the probabilities sum to less than 1: p(w) needs the weight K_v above, too",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, **_: (c_vw + K_v * p) / c_v if c_v else p),
+            "the probabilities sum to more than 1: divide by c_v + K_v",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, K, **_: (c_vw + K * p) / (c_v + K)),
+            "K counts all kinds of pairs here: K_v counts those that begin with v",
+        ),
+        (
+            _changed(
+                lambda c_vw, c_v, K_v, p, K_w, **_: (
+                    (c_vw + K_w * p) / (c_v + K_w) if c_v + K_w else p
+                )
+            ),
+            "K is taken for w, the token that follows: K_v counts the kinds that follow v",
+        ),
+        (
+            _changed(
+                lambda c_vw, c_v, K_v, p, c_w, n, **_: (
+                    (c_vw + K_v * c_w / n) / (c_v + K_v) if K_v else p
+                )
+            ),
+            "p(w) is not smoothed here: it is (c_w + 1) / (n + V), as in your unigram model",
+        ),
+        (
+            _changed(
+                lambda c_vw, c_v, K_v, p, all_v, **_: (c_vw + K_v * p) / (all_v + K_v) if K_v else p
+            ),
+            "the last token of train has no token after it: count v in train[:-1]",
+        ),
+        (
+            _changed(
+                lambda c_vw, c_v, K_v, p, c_wv, **_: _witten_bell(c_wv, c_v, K_v, p),
+            ),
+            "the pair is swapped: it is (v, w), first what was read, then what follows",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, **_: p),
+            "this is the unigram model: count the pairs of train",
+        ),
+        (
+            lambda train, held, V: bigram(train, train, V),
+            "this is the loss on train itself: count train, and take the loss on held",
+        ),
+        (
+            lambda train, held, V: bigram(held, held, V),
+            "train is never counted: a model must not have seen the text that it is judged on",
+        ),
+        (
+            lambda train, held, V: bigram([*train, *held], held, V),
+            "held is counted as well: a model must not have seen the text that it is judged on",
+        ),
+        (
+            lambda train, held, V: bigram(held, train, V),
+            "train and held are swapped: count train, and take the loss on held",
+        ),
+        (
+            lambda train, held, V: bigram(train, held, V) * (len(held) - 1) / len(held),
+            "the first token of held is not predicted: the mean is over len(held) - 1 tokens",
+        ),
+        (
+            lambda train, held, V: (
+                (bigram(train, held, V) * (len(held) - 1) + unigram(train, held[:1], V)) / len(held)
+            ),
+            "the first token of held has nothing before it: leave it out of sum and mean",
+        ),
+        (
+            lambda train, held, V: -bigram(train, held, V),
+            "the sign: ln p is negative, and the loss is -ln p",
+        ),
+        (
+            lambda train, held, V: bigram(train, held, V) * (len(held) - 1),
+            "this is the loss of all of held together: divide by its number of predicted tokens",
+        ),
+        (
+            lambda train, held, V: bigram(train, held, V) / math.log(2),
+            "these are bits: the losses here are in nats, so take the natural logarithm",
+        ),
+    ),
+)
+
+
+# 05 · an alarm that tells a sick run from a healthy one
+
+
+def alarm(losses, stuck, best):
+    if not all(map(math.isfinite, losses)):
+        return "not finite"
+    average = ema(losses, 10)
+    if average[-1] > min(average) + 0.5:
+        return "rising"
+    if average[-1] > stuck:
+        return "stuck"
+    return "too good" if average[-1] < best else "healthy"
+
+
+def _curve(end, seed, noise=0.1, half_life=8, start=5.6, **bumps):
+    """Return 120 losses that fall from start to end; `bumps` add to single steps: step_119=2.0."""
+    random = Random(seed)
+    losses = [
+        end + (start - end) * 0.5 ** (t / half_life) + random.gauss(0, noise) for t in range(120)
+    ]
+    for name, height in bumps.items():
+        losses[int(name.removeprefix("step_"))] += height
+    return losses
+
+
+def _then(losses, end, seed, steps=60):
+    """Return losses that move on to another level over `steps` more steps."""
+    random, last = Random(seed), losses[-1]
+    rise = (last + (end - last) * t / steps + random.gauss(0, 0.1) for t in range(1, steps + 1))
+    return [*losses, *rise]
+
+
+def _rules(losses, stuck, best, end=None, low=None, broken=None):
+    """The alarm with one of its numbers, or what it takes for broken, changed."""
+    broken = (lambda: not all(map(math.isfinite, losses))) if broken is None else broken
+    if broken():
+        return "not finite"
+    average = ema(losses, 10)
+    end = average[-1] if end is None else end
+    if end > (min(average) if low is None else low) + 0.5:
+        return "rising"
+    if end > stuck:
+        return "stuck"
+    return "too good" if end < best else "healthy"
+
+
+def _stuck_first(losses, stuck, best):
+    found = _rules(losses, stuck, best)
+    return "stuck" if found == "rising" and ema(losses, 10)[-1] > stuck else found
+
+
+def _not_finite_last(losses, stuck, best):
+    found = _rules(losses, stuck, best, broken=lambda: False)
+    return "not finite" if found == "healthy" and math.isnan(losses[-1]) else found
+
+
+PARTS["05_alarm"] = Part(
+    solution=alarm,
+    cases=tuple(
+        (losses, 2.9, 1.4)
+        for losses in (
+            _curve(2.5, 1),
+            _curve(3.3, 2),
+            _curve(0.1, 3),
+            _then(_curve(2.4, 4), 6.0, 4),
+            [*_curve(2.5, 5), math.nan],
+            [*_curve(2.5, 6), math.inf],
+            _curve(2.5, 7, step_119=2.5),  # one hard batch, at the very end
+            _curve(2.5, 8, step_60=-1.3, step_100=3.0),
+            _curve(2.55, 9, noise=0.25),
+            _curve(3.3, 10, step_119=-0.8),  # one easy batch, at the very end
+            _then(_curve(1.8, 11), 2.7, 11, 90),  # still below `stuck`, and rising
+            _curve(2.5, 12, step_50=math.nan),  # and on it goes
+            _curve(0.05, 13, noise=0.02, step_90=2.0),
+            _curve(3.4, 14, half_life=1, start=9.0),
+            _then(_curve(2.4, 15), 9.0, 15),  # above where it began
+        )
+    ),
+    mistakes=(
+        (
+            lambda losses, stuck, best: alarm(losses, stuck, best) != "healthy",
+            "that is True or False: return what is wrong, as text",
+        ),
+        (
+            lambda losses, stuck, best: alarm(losses, stuck, best) == "healthy",
+            'that is True or False: return "healthy", or what is wrong, as text',
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, broken=lambda: False),
+            "every comparison with NaN is false, so NaN looks healthy: ask math.isfinite first",
+        ),
+        (
+            _not_finite_last,
+            "the comparisons come before the question whether all losses are finite: ask that "
+            "first",
+        ),
+        (
+            lambda losses, stuck, best: _rules(
+                losses, stuck, best, broken=lambda: any(map(math.isnan, losses))
+            ),
+            "infinity is no NaN: ask math.isfinite",
+        ),
+        (
+            lambda losses, stuck, best: _rules(
+                losses, stuck, best, broken=lambda: not math.isfinite(losses[-1])
+            ),
+            "only the last loss is asked whether it is finite: ask all of them",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, end=losses[-1]),
+            "the last loss is that of one batch, which may be hard or easy: take the end of the "
+            "average",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, low=min(losses)),
+            "the lowest loss is that of one easy batch: compare with the lowest average",
+        ),
+        (
+            lambda losses, stuck, best: _rules(
+                losses, stuck, best, end=losses[-1], low=min(losses)
+            ),
+            "single losses rise and fall with their batch: smooth them with ema first",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, low=losses[0]),
+            "a run that falls and rises again may still be below its first loss: compare with the "
+            "lowest average",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, low=math.inf),
+            "a run that has fallen and rises again is not noticed: compare the end of the average "
+            "with its lowest value",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, low=ema(losses, 10)[-2] - 0.5),
+            "an average that is a little higher than a step ago is no alarm: it must have risen by "
+            "more than 0.5",
+        ),
+        (
+            _stuck_first,
+            "a run that rises is called rising, even if it is above stuck: ask for that first",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, best, stuck),
+            "stuck and best are swapped: stuck is above stuck, too good below best",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, -math.inf),
+            'a loss below the best that is known is no success but a leak: return "too good"',
         ),
     ),
 )
@@ -253,6 +608,80 @@ PARTS["05_measures"] = Part(
         (
             lambda loss, n_tokens, n_bytes: _bits(loss, n_tokens, n_bytes),
             "these are the bits per byte alone: return the perplexity first, as a pair",
+        ),
+    ),
+)
+
+
+# 05, deep · the entropy of a text's tokens: the unigram model's loss on its own text
+
+
+def entropy(tokens):
+    p = tokens.unique(return_counts=True)[1] / len(tokens)
+    return -(p * p.log()).sum().item()
+
+
+def _shares(tokens):
+    return tokens.unique(return_counts=True)[1] / len(tokens)
+
+
+PARTS["05_entropy"] = Part(
+    solution=entropy,
+    exercise=True,
+    cases=tuple(
+        (torch.tensor(tokens),)
+        for tokens in (
+            [3, 3, 3, 9],
+            [50256, 0, 0, 11, 11, 11, 11, 7],
+            [1, 2, 3, 4, 5, 5],
+            [7, 7],
+        )
+    ),
+    mistakes=(
+        (
+            lambda tokens: entropy(tokens) / math.log(2),
+            "these are bits: the losses here are in nats, so take the natural logarithm",
+        ),
+        (
+            lambda tokens: entropy(tokens) / math.log(10),
+            "this is the logarithm to base 10: the losses here are in nats, so take log",
+        ),
+        (
+            lambda tokens: math.log(len(tokens.unique())),
+            "this takes all tokens that occur for equally likely: weigh each by how often it does",
+        ),
+        (
+            lambda tokens: math.log(len(tokens)),
+            "every token counts as a kind of its own: two tensors in a Counter or a dict are two "
+            "keys even if they are equal, so count tokens.tolist()",
+        ),
+        (
+            lambda tokens: -_shares(tokens).log().mean().item(),
+            "each kind of token counts once: weigh the surprise -log p of each by its share p",
+        ),
+        (
+            lambda tokens: -_shares(tokens).log().sum().item(),
+            "the surprises are only added up: weigh each -log p by its share p",
+        ),
+        (
+            lambda tokens: -entropy(tokens),
+            "the sign: log p is negative, and a loss isn't, so the surprise is -log p",
+        ),
+        (
+            lambda tokens: entropy(tokens) * len(tokens),
+            "this is the loss of the whole text: divide by its tokens, as a mean loss does",
+        ),
+        (
+            lambda tokens: entropy(tokens) / len(_shares(tokens)),
+            "this is a mean over the kinds: p is the weight already, so add p · -log p up",
+        ),
+        (
+            lambda tokens: math.exp(entropy(tokens)),
+            "this is the perplexity, e to the loss: return the loss itself",
+        ),
+        (
+            lambda tokens: math.nan,
+            "a token that never occurs gives 0 · log 0, which is nan: leave out the empty bins",
         ),
     ),
 )

@@ -44,6 +44,7 @@ from gpt2lite.course.figures.formats import (
     rounding_errors,
     sixteen_bits,
 )
+from gpt2lite.course.figures.runs import curves, gallery, loss_and_norm
 from gpt2lite.course.figures.scores import intervals, text_losses, token_losses
 from gpt2lite.course.figures.tensors import (
     attention_maps,
@@ -65,6 +66,7 @@ __all__ = [
     "compare_runs",
     "conv1d_transpose",
     "course_map",
+    "curves",
     "decoding_times",
     "differences",
     "embeddings",
@@ -73,6 +75,7 @@ __all__ = [
     "first_losses",
     "float_layouts",
     "forward_pass",
+    "gallery",
     "gpt2",
     "gradient_sizes",
     "heads_split",
@@ -80,6 +83,7 @@ __all__ = [
     "kv_cache",
     "ladder",
     "likeliest",
+    "loss_and_norm",
     "loss_by_std",
     "loss_scale",
     "next_tokens",

@@ -1,0 +1,95 @@
+"""Curves of runs side by side: named in their own colours, or without a name, to be judged.
+
+Knows nothing about where a run came from.
+"""
+
+import math
+
+import numpy as np
+
+from gpt2lite.course.figures.charts import LOOKS
+from gpt2lite.plotting import COLORS, figure, loss_curve, reference_line, smooth
+
+PALE = "#99C7E0"
+
+
+def curves(title, lines, xlabel="step", ylabel="loss (nats / byte)", levels={}, **axes):  # noqa: B006
+    """Draw lines {name: (x, y)} with their names beside them, the highest end first.
+
+    A line named "raw" is drawn faintly. levels: {name: loss} to measure the lines by. `axes` are
+    matplotlib's, such as xscale="log".
+    """
+    fig, ax = figure("wide", title=title)
+    drawn = {}
+    for (name, (x, y)), (color, line) in zip(lines.items(), LOOKS, strict=False):
+        marker = "o" if len(x) < 12 else None
+        look = {"color": color, "linestyle": line, "marker": marker, "markersize": 4}
+        if name == "raw":
+            look |= {"color": PALE, "linewidth": 0.6}
+        drawn[name] = ax.plot(x, y, **look)[0]
+    for name, level in levels.items():
+        look = ("reference", "right") if name == "GPT-2" else ("baseline", "left")
+        reference_line(ax, level, name, COLORS[look[0]], look[1])
+    ax.set(xlabel=xlabel, ylabel=ylabel, **axes)
+    ends = {name: y[-1] for name, (_, y) in lines.items()}
+    order = sorted(ends, key=lambda name: ends[name], reverse=True)
+    place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    ax.legend([drawn[name] for name in order], order, labelcolor="linecolor", **place)
+    told = "; ".join(f"{name}, from {y[0]:.2f} to {y[-1]:.2f}" for name, (_, y) in lines.items())
+    measured = ", ".join(f"{name} {level:.2f}" for name, level in levels.items())
+    fig.alt = f"{title}. {ylabel} by {xlabel}: {told}." + (f" Levels: {measured}." * bool(levels))
+    return fig
+
+
+def gallery(runs, levels, names=None, half_life=3, top=8):
+    """Draw the losses of eight runs in small panels, under a letter, or under a letter and a name.
+
+    runs: {letter: losses}. A run that broke ends at a cross. All panels share their axes; what is
+    above `top` is cut off.
+    """
+    fig, whole = figure("wide")
+    whole.remove()
+    fig.set_figheight(3.4)
+    axes = fig.subplots(2, 4, sharex=True, sharey=True)
+    for (letter, losses), ax in zip(runs.items(), axes.flat, strict=True):
+        finite = np.array([loss for loss in losses if math.isfinite(loss)])
+        ax.plot(finite, color=PALE, linestyle="-", linewidth=0.6)
+        ax.plot(smooth(finite, half_life), color=COLORS["ours"], linestyle="-")
+        for level in levels.values():
+            ax.axhline(level, color=COLORS["baseline"], linewidth=0.7, linestyle=(0, (5, 3)))
+        if len(finite) < len(losses):
+            look = {"color": COLORS["validation"], "marker": "x", "markersize": 7}
+            ax.plot(len(finite), min(finite[-1], 0.9 * top), **look)
+        ax.set(ylim=(0, top), xlim=(0, max(map(len, runs.values()))))
+        ax.set_title(f"{letter} · {names[letter]}" if names else letter, fontsize=9)
+    fig.supxlabel("step", fontsize=9)
+    fig.supylabel("loss (nats / byte)", fontsize=9)
+    fig.alt = f"Losses of {len(runs)} runs, smoothed, by step. " + " ".join(
+        f"{letter}{f', {names[letter]}' if names else ''}: {_course(losses)}."
+        for letter, losses in runs.items()
+    )
+    return fig
+
+
+def _course(losses) -> str:
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    middle, end = (smooth(finite, 5)[at] for at in (len(finite) // 2, -1))
+    shape = f"from {finite[0]:.1f} over {middle:.1f} to {end:.1f}"
+    return shape + (f", where it breaks at step {len(finite)}" * (len(finite) < len(losses)))
+
+
+def loss_and_norm(records, title):
+    """Draw the loss of a run, and under it the gradient norm and the learning rate."""
+    fig, axes = figure("curve", under=2, title=title)
+    steps = [record["step"] for record in records]
+    loss_curve(axes[0], steps, [record["loss"] for record in records], 0)
+    axes[0].set_ylabel("loss\n(nats / byte)")
+    for ax, name in zip(axes[1:], ("grad_norm", "lr"), strict=True):
+        ax.plot(steps, [record[name] for record in records], color=COLORS["ours"])
+        ax.set_ylabel(name)
+    axes[-1].set(xlabel="step")
+    fig.align_ylabels()
+    ends = {name: (records[0][name], records[-1][name]) for name in ("loss", "grad_norm", "lr")}
+    told = ", ".join(f"{name} from {a:.3g} to {b:.3g}" for name, (a, b) in ends.items())
+    fig.alt = f"{title}. Three curves of one run, one under another: {told}."
+    return fig

@@ -1,0 +1,62 @@
+"""Makes a run sick on purpose: mistakes that raise no error, each a function of a Trainer.
+
+Each changes the run and returns it. Knows nothing about which of them a check finds.
+"""
+
+import copy
+
+import torch
+
+from gpt2lite.course.wrong_models import Unmasked
+from gpt2lite.optim import adamw
+
+
+class Changed:
+    """Batches that a function goes over: change(x, y) -> (x, y)."""
+
+    def __init__(self, batches, change):
+        self.batches, self.change = batches, change
+        self.state_dict, self.load_state_dict = batches.state_dict, batches.load_state_dict
+
+    def __next__(self):
+        return self.change(*next(self.batches))
+
+
+def one_batch(run):
+    """Let a run read its first batch at every step. That is no mistake, but a test."""
+    first = next(run.batches)
+    run.batches = Changed(run.batches, lambda x, y: first)
+    return run
+
+
+def targets_are_inputs(run):
+    """Forget to move the targets by one token: y = x."""
+    run.batches = Changed(run.batches, lambda x, y: (x, x))
+    return run
+
+
+def no_causal_mask(run):
+    """Let every position see the tokens that it should predict."""
+    for block in run.model.h:
+        block.attn.__class__ = Unmasked
+    return run
+
+
+def no_attention(run):
+    """Cut attention and positions off, so that a position sees its own token alone."""
+    run.model.wpe.weight.requires_grad_(False).zero_()
+    for block in run.model.h:
+        block.attn.forward = lambda x, cache=None: torch.zeros_like(x)
+    return run
+
+
+def optimizer_of_a_copy(run):
+    """Give the optimizer the parameters of another model."""
+    run.optimizer = adamw(copy.deepcopy(run.model), run.config)
+    return run
+
+
+def log_by_hand(run):
+    """Take the logarithm of the softmax, where a probability may be 0, and not log_softmax."""
+    run.forward = lambda idx: run.model(idx).softmax(-1).log()
+    return run
