@@ -1,6 +1,7 @@
 """The pictures: all text can be read, each has an alt text, the committed ones are current."""
 
 import io
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from gpt2lite import SIZES, plotting
+from gpt2lite.config import TrainConfig
 from gpt2lite.course import figures
 from gpt2lite.course.canvas import Canvas
 from gpt2lite.course.figures.__main__ import PICTURES
@@ -18,6 +20,7 @@ from gpt2lite.course.floats import FORMATS, keep
 from gpt2lite.course.ladder import KINDS
 from gpt2lite.evaluation import TextScore
 from gpt2lite.model import GPT
+from gpt2lite.optim import learning_rate
 from gpt2lite.tokenizer import get_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +55,7 @@ FIVE = (*THREE, "GPT-2, wpe at 0.02", "linear, wpe at 0.01")
 BELL = np.random.default_rng(0).normal(0, 0.5, 2000)
 SIGMAS, LOSSES = (0.01, 0.05, 0.1, 0.5, 1.0), (10.9, 11.8, 25.0, 339.0, 745.0)
 RACE = {name: np.full((5, 60), 9.0) + 0.1 * i + BELL[:60] * i for i, name in enumerate(FIVE)}
+COSINE = TrainConfig(steps=300, lr=3e-3, min_lr=3e-4, warmup_steps=30)
 
 
 SCORES = {
@@ -117,6 +121,12 @@ DRAWINGS = {
     ),
     "by depth": lambda: figures.by_depth(*3 * [dict(zip(THREE, np.eye(3) + 0.1, strict=True))]),
     "paired runs": lambda: figures.paired_runs(RACE, 2.78, 20, half_life=4),
+    "schedules": lambda: figures.schedules(
+        {"cosine": COSINE, "cooldown": replace(COSINE, min_lr=None, cooldown_steps=60)}
+    ),
+    "clipped": lambda: figures.clipped([6.0, 2.0, *[0.8] * 90, 1.1, *[0.7] * 20], 1.0, 10),
+    "sweep": lambda: figures.sweep({3e-2: [2.7, 2.8], 3e-4: [3.0, 3.0], 3e-3: [2.4, 2.4]}),
+    "overfitting": lambda: figures.overfitting({"none": [6, 5.5, 7], "some": [6.2, 6, 6.1]}, 10),
     "decoding close": lambda: figures.decoding_times([9, 10], [4.0, 4.1], [4.0, 4.0]),
 }
 
@@ -316,3 +326,17 @@ def test_the_drawing_can_be_read(number):
     drawn = "".join(t.get_text() for t in texts(fig) if t.get_text() in ("0", "1"))
     kept = (keep(number, name) for name in FORMATS)
     assert drawn == "".join(k.sign + k.exponent + k.mantissa for k in kept)
+
+
+def test_the_charts_of_notebook_06_say_what_they_show():
+    cold = figures.sweep({3e-2: [2.7, 2.8], 3e-4: [3.0, 3.0], 3e-3: [2.4, 2.4]})
+    assert "0.0003: 3.000, 0.003: 2.400, 0.03: 2.750" in cold.alt, "in the order of the rates"
+    assert cold.axes[0].get_title(loc="left") == "The best of 3 rates is 0.003"
+    norms = figures.clipped([6.0, 2.0, *[0.8] * 98], 1.0, 10)
+    assert "2 steps pass the limit of 1, 2 of them in the first tenth" in norms.alt
+    curves = {"none": [6, 5.5, 7], "some": [6.2, 6, 6.1]}
+    named, unnamed = (figures.overfitting(curves, 10, names=names).alt for names in (True, False))
+    assert "none: lowest 5.50 at step 20, 7.00 at the end" in named
+    assert "A: lowest 5.50" in unnamed and "none" not in unnamed, "the reader is to guess"
+    rates = figures.schedules({"cosine": COSINE}).axes[0].lines[0].get_ydata()
+    assert list(rates) == [learning_rate(step, COSINE) for step in range(300)]

@@ -33,8 +33,8 @@ FLOORS = [
     "course.judge course.mine course.figures",
     "course.checks course.widgets",
     "course.setup course.untied course.wrong_models course.ranked course.ladder "
-    "course.sixteen_bits course.initializations course.small_runs course.counting",
-    "course.sick",
+    "course.sixteen_bits course.initializations course.small_runs course.counting course.sweeps",
+    "course.sick course.recipe",
     "doctor",
     "__main__",
 ]

@@ -44,6 +44,7 @@ from gpt2lite.course.figures.formats import (
     rounding_errors,
     sixteen_bits,
 )
+from gpt2lite.course.figures.recipe import clipped, overfitting, schedules, sweep
 from gpt2lite.course.figures.runs import curves, gallery, loss_and_norm
 from gpt2lite.course.figures.scores import intervals, text_losses, token_losses
 from gpt2lite.course.figures.tensors import (
@@ -63,6 +64,7 @@ __all__ = [
     "bits",
     "by_depth",
     "causal_mask",
+    "clipped",
     "compare_runs",
     "conv1d_transpose",
     "course_map",
@@ -92,9 +94,12 @@ __all__ = [
     "profiles",
     "rounding_errors",
     "sixteen_bits",
+    "overfitting",
+    "schedules",
     "sizes",
     "standard_deviations",
     "step_curve",
+    "sweep",
     "targets",
     "text_losses",
     "token_losses",

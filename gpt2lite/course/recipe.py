@@ -1,0 +1,90 @@
+"""What notebook 06 needs beside its subject: texts, verdicts, gradients and losses to compare.
+
+Knows nothing about the parts that the reader writes.
+"""
+
+from collections.abc import Callable, Mapping
+from pydoc_data.topics import topics
+
+import torch
+
+from gpt2lite import GPT, SIZES
+from gpt2lite.accounting import forward_flops
+from gpt2lite.assets import AssetError
+from gpt2lite.config import TrainConfig
+from gpt2lite.corpora import load_text
+from gpt2lite.course import sweeps
+from gpt2lite.data import Batches
+from gpt2lite.evaluation import validation_loss
+from gpt2lite.training import Trainer
+
+
+def texts() -> tuple[str, str]:
+    """Return the plays, and Python's own help texts, which also stand in where the plays can't be
+    had."""
+    help_texts = "\n".join(topics.values())
+    try:
+        return load_text("shakespeare"), help_texts
+    except AssetError as reason:
+        print(f"○ Python's help texts stand in for the plays: {reason}")
+        return help_texts, help_texts
+
+
+def verdict(what: str, a, b) -> str:
+    """Print the 95 % interval of a − b (see sweeps.interval); return what it says of a."""
+    middle, low, high = sweeps.interval(a, b)
+    says = "lower" if high < 0 else "higher" if low > 0 else "no difference"
+    print(f"{what:<38}{middle:+.3f} nats, from {low:+.3f} to {high:+.3f}: {says}")
+    return says
+
+
+def shows(condition: bool, claim: str, why_not: str) -> None:
+    """Print a check of what depends on the dial: ✓, or ○ and why it need not show."""
+    print(
+        f"✓ {claim}" if condition else f"○ {claim}: doesn't show at these sizes, because {why_not}"
+    )
+
+
+def gradient(gather: Callable, seed: int) -> torch.Tensor:
+    """Return, as one vector, the gradient that gather(model) leaves in a fresh tiny model."""
+    torch.manual_seed(seed)
+    model = GPT(sweeps.MODEL)
+    gather(model)
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def restore(state: Mapping, model, optimizer, batches) -> int:
+    """Put back what a state holds, nothing else; return its step, 0 if it holds none."""
+    for name, thing in {"model": model, "optimizer": optimizer, "batches": batches}.items():
+        if name in state:
+            thing.load_state_dict(state[name])
+    if "random" in state:
+        torch.set_rng_state(state["random"])
+    return state.get("step", 0)
+
+
+def gpt2_speed(tokens, device) -> float:
+    """Estimate the tokens / s at which GPT-2 small would train here.
+
+    Two steps of size lite are made; the second one's speed is scaled by the operations a token.
+    """
+    B, T = 2, 128
+    run = Trainer(
+        GPT(SIZES["lite"]).to(device),
+        Batches(tokens, B, T, device=device),
+        TrainConfig(steps=2, batch_size=B, seq_len=T),
+    )
+    *_, record = run
+    lite, gpt2 = (forward_flops(SIZES[name], T)["total"] for name in ("lite", "gpt2"))
+    return record["tokens_per_s"] * lite / gpt2
+
+
+def loss_table(models: Mapping, token_ids: Mapping, B: int, T: int) -> dict[tuple, float]:
+    """Print each model's loss on each text, at most 16 x B windows of T; return {(model, text)}."""
+    losses = {}
+    print(f"{'nats / token':<14}", *(f"{name:>12}" for name in models))
+    for text, ids in token_ids.items():
+        for name, model in models.items():
+            losses[name, text] = validation_loss(model, ids, B, T, batches=16)
+        print(f"{text:<14}", *(f"{losses[name, text]:>12.2f}" for name in models))
+    return losses

@@ -1,0 +1,57 @@
+"""What notebook 06 takes from course.recipe says what is so."""
+
+import re
+
+import pytest
+import torch
+
+from gpt2lite import GPT
+from gpt2lite.assets import AssetError
+from gpt2lite.course import recipe, sweeps
+from gpt2lite.data import Batches
+from gpt2lite.optim import adamw
+
+
+@pytest.mark.parametrize(
+    "b, says",
+    [([2.0, 2.1, 2.2], "lower"), ([0.0, 0.1, 0.1], "higher"), ([1.0, 1.2, 1.0], "no difference")],
+)
+def test_a_verdict_needs_an_interval_without_0(b, says, capsys):
+    assert recipe.verdict("a − b", [1.0, 1.1, 1.1], b) == says
+    assert re.search(rf"a − b +[+-]\d\.\d+ nats, from .* to .*: {says}$", capsys.readouterr().out)
+
+
+def test_help_texts_stand_in_where_the_plays_cannot_be_had(monkeypatch, capsys):
+    def refuse(name):
+        raise AssetError("no network")
+
+    monkeypatch.setattr(recipe, "load_text", refuse)
+    plays, help_texts = recipe.texts()
+    assert plays == help_texts and len(plays) > 100_000
+    assert "no network" in capsys.readouterr().out
+
+
+def test_what_a_state_lacks_is_left_as_it_is():
+    model = GPT(sweeps.MODEL)
+    optimizer, batches = adamw(model, sweeps.RECIPE), Batches(sweeps.bytes_of("to be " * 200), 2, 8)
+    next(batches)
+    there, place = model.wte.weight.clone(), batches.state_dict()
+    assert recipe.restore({}, model, optimizer, batches) == 0
+    assert torch.equal(model.wte.weight, there) and batches.state_dict() == place
+    other = GPT(sweeps.MODEL).state_dict()
+    state = {"model": other, "step": 7, "random": torch.Generator().manual_seed(5).get_state()}
+    with torch.random.fork_rng():
+        assert recipe.restore(state, model, optimizer, batches) == 7
+        assert torch.initial_seed() == 5
+    assert torch.equal(model.wte.weight, other["wte.weight"])
+
+
+def test_a_gradient_is_that_of_one_fresh_model():
+    ids = torch.arange(64).view(4, 16)
+
+    def gather(model):
+        model(ids).sum().backward()
+
+    first, again, other = (recipe.gradient(gather, seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert len(first) == sum(p.numel() for p in GPT(sweeps.MODEL).parameters())
