@@ -121,8 +121,9 @@ def state(namespace: dict) -> dict:
     for name, module in modules(namespace).items():
         found[f"the hooks on {name}", id(module)] = hooks(module), module
         for part, p in module.named_parameters():
-            numbers = p.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            found[f"{part} of {name}", id(p)] = hash(numbers.numpy().tobytes()), p
+            if not p.is_meta:  # which has no numbers
+                numbers = p.detach().cpu().contiguous().view(-1).view(torch.uint8)
+                found[f"{part} of {name}", id(p)] = hash(numbers.numpy().tobytes()), p
     course = [m for name, m in [*sys.modules.items()] if name.split(".")[0] == "gpt2lite"]
     for library in (*LIBRARIES, *course):
         for name, value in vars(library).items():

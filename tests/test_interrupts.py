@@ -18,7 +18,7 @@ from unittest import mock
 import torch
 from torch import nn
 model, x = nn.Sequential(nn.Linear(2, 2), nn.GELU()), torch.ones(1, 2)
-models = [nn.Sequential(nn.Linear(2, 2))]
+models = [nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2, device="meta")]
 weight = model[0].weight
 patched = mock.patch.object(torch.cuda, "get_device_capability", lambda: (7, 5))
 def card():
