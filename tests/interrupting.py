@@ -26,6 +26,7 @@ class Trap:
     def __init__(self):
         self.moment = None  # no cell is to be interrupted now
         self.passed, self.armed, self.fired, self.meant = 0, True, False, {}
+        self.depth = 0  # of mocks that are being entered, one within another
 
     def set(self, moment):
         self.__init__()
@@ -45,15 +46,19 @@ class Trap:
     def hook(self, *_):
         self.armed = True  # in the next forward pass
 
+    def replacing(self, *_):
+        self.depth += 1
+
     def replaced(self, *_):
         """Interrupt at the next call of a function: a replaced name needs no forward pass."""
+        self.depth -= 1
 
         def call(_frame, event, _argument):
             if event == "call":
                 sys.setprofile(None)
                 raise KeyboardInterrupt
 
-        if self.reached():
+        if not self.depth and self.reached():
             sys.setprofile(call)
 
     def change(self, tensors):
@@ -83,7 +88,7 @@ def lay() -> None:
     spy(nn.Module, "__call__", before=TRAP.forward)
     for kind in ("forward", "forward_pre", "full_backward", "full_backward_pre"):
         spy(nn.Module, f"register_{kind}_hook", before=TRAP.hook)
-    spy(mock._patch, "__enter__", after=TRAP.replaced)
+    spy(mock._patch, "__enter__", before=TRAP.replacing, after=TRAP.replaced)
     spy(
         torch.optim.Optimizer,
         "zero_grad",

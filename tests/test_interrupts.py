@@ -20,6 +20,7 @@ from torch import nn
 model, x = nn.Sequential(nn.Linear(2, 2), nn.GELU()), torch.ones(1, 2)
 models = [nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2, device="meta")]
 weight = model[0].weight
+GIVEN = {"get_device_name": lambda: "T4", "get_device_capability": lambda: (7, 5)}
 patched = mock.patch.object(torch.cuda, "get_device_capability", lambda: (7, 5))
 def card():
     return torch.cuda.get_device_capability()
@@ -53,6 +54,7 @@ with torch.no_grad():
         weight.copy_(kept)
 """,
     "a name, put back": "with patched: card()",
+    "two names, put back": "with mock.patch.multiple(torch.cuda, **GIVEN): card()",
     "training": "train()",
     "initializing": "nn.init.zeros_(weight); y = model(x)",
     "loading": "model.load_state_dict({k: 2 * v for k, v in model.state_dict().items()}); model(x)",
