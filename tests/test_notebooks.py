@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 
 import nbformat
@@ -131,6 +132,22 @@ def test_cells_are_short(notebook):
         has_class = any(isinstance(node, ast.ClassDef) for node in tree(cell).body)
         lines, most = len(cell.source.splitlines()), 40 if has_class else 25
         assert lines <= most, f"{lines} lines, at most {most}: {cell.source.splitlines()[0]}"
+
+
+def test_fits_one_sitting(notebook, path):
+    if path.parent.name == "deep":
+        pytest.skip("a notebook in deep/ is read on its own, and short")
+    pages = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    prose = re.sub(r"<details>.*?</details>|\$\$.*?\$\$|^\|.*?$", "", pages, flags=re.M | re.S)
+    words = len(re.sub(r"\]\(.*?\)", "]", prose).split())
+    lines = [sum(map(bool, c.source.split("\n"))) for c in code_cells(notebook)]
+    sections = len(re.findall(r"^## \d · ", pages, re.M))
+    assert sections <= 6 and len(notebook.cells) <= 70, (
+        f"{sections} sections, {len(notebook.cells)} cells"
+    )
+    assert words <= 2500, f"{words} words outside of details, equations and tables, 2,500 at most"
+    assert sum(lines) <= 350, f"{sum(lines)} lines of code without blank ones, 350 at most"
+    assert median(lines) <= 8, f"half of the code cells have more than {median(lines) - 1} lines"
 
 
 def test_an_interrupt_would_leave_no_hook_and_no_replaced_name(notebook):
