@@ -17,7 +17,7 @@ EXAMPLES = {
     "a small gradient": "1e-5",
     "fp16's largest": "65504",
     "too large for fp16": "70000",
-    "an odd whole number": "16777217",
+    "an odd integer": "16777217",
     "your own": "",
 }
 HEIGHT = 250  # pixels of the three formats
