@@ -84,6 +84,14 @@ def test_what_cannot_be_scored_is_refused_before_any_work(item, message):
         log_probabilities(model, [([1], [[2]])], rows=0)
 
 
+@torch.no_grad()
+def test_probabilities_of_a_bf16_model_are_computed_in_fp32():
+    model = tiny_gpt(vocab_size=5000).bfloat16()
+    logits = model(torch.tensor([[1, 2, 3]]))[0, -1].float()
+    expected = logits.log_softmax(-1)[4].item()
+    assert log_probabilities(model, [([1, 2, 3], [[4]])]) == [[pytest.approx(expected, abs=1e-4)]]
+
+
 def test_a_completion_may_fill_the_context():
     model = tiny_gpt()
     items = [([1] * 9, [[2, 3, 4, 5]])]  # the last of 13 tokens is predicted, never read

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import random_ids, tiny_gpt
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt2lite import evaluation
@@ -70,6 +70,7 @@ def test_units_of_a_loss():
             evaluation.bits_per_byte(1.0, *counts)
 
 
+@settings(deadline=None)  # a busy machine is no mistake
 @given(st.text())
 def test_the_tokens_bytes_are_the_texts_bytes(text):
     assert evaluation.count_bytes(encode(text)) == len(text.encode())
