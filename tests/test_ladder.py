@@ -57,7 +57,8 @@ def test_a_rung_can_be_climbed_again_and_leaves_nothing(course):
     settings = torch.get_float32_matmul_precision, lambda: torch.is_autocast_enabled("cpu")
     before = [ask() for ask in settings]
     first = course.climb(Rung(), 2)
-    course.climb(Rung("all", True, True, True, True, torch.bfloat16, True, True), 2)
+    course.climb(Rung(tf32=True), 1)
+    course.climb(Rung(**CHANGES["all"][0]), 2)
     again = course.climb(Rung(), 2)
     assert torch.equal(again.first, first.first) and again.losses == first.losses
     assert [ask() for ask in settings] == before
