@@ -72,6 +72,19 @@ def test_each_sickness_is_the_mistake_that_it_names():
     assert next(same.batches)[0] is next(same.batches)[0]
 
 
+def test_eight_runs_are_what_their_names_say():
+    eight = sick.eight_runs(run)
+    assert list(eight) == list("ABCDEFGH")
+    runs = {name: trainer for name, trainer in eight.values()}
+    assert runs["no warm-up"].config.warmup_steps == 0 < runs["healthy"].config.warmup_steps
+    x, y = next(runs["y = x"].batches)
+    assert torch.equal(x, y) and moved(runs["no causal mask"].model).all()
+    assert runs["healthy, B = 4"].config.batch_size == 4
+    rates = [runs[name].config.lr for name in ("healthy", "rate too high", "diverged")]
+    assert rates == sorted(rates) and rates[0] < 0.01 < rates[1]
+    assert runs["log by hand"].forward is not runs["log by hand"].model
+
+
 def test_log_by_hand_is_the_same_while_no_probability_is_0():
     assert losses_of(sick.log_by_hand(run())) == pytest.approx(losses_of(run()), abs=1e-4)
 

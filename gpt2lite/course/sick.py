@@ -60,3 +60,20 @@ def log_by_hand(run):
     """Take the logarithm of the softmax, where a probability may be 0, and not log_softmax."""
     run.forward = lambda idx: run.model(idx).softmax(-1).log()
     return run
+
+
+def eight_runs(start) -> dict[str, tuple]:
+    """Return eight runs by letter, healthy and sick, each with its name: look at the losses first.
+
+    start: makes a healthy run of the settings that it is given.
+    """
+    return {
+        "A": ("no warm-up", start(lr=2e-2, warmup_steps=0)),
+        "B": ("y = x", targets_are_inputs(start())),
+        "C": ("healthy, B = 4", start(batch_size=4)),
+        "D": ("log by hand", log_by_hand(start(lr=1.0))),
+        "E": ("healthy", start()),
+        "F": ("rate too high", start(lr=0.1)),
+        "G": ("no causal mask", no_causal_mask(start())),
+        "H": ("diverged", start(lr=1.0)),
+    }

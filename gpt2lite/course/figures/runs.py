@@ -10,15 +10,26 @@ import numpy as np
 from gpt2lite.course.figures.charts import LOOKS
 from gpt2lite.plotting import COLORS, figure, loss_curve, reference_line, smooth
 
-PALE = "#99C7E0"
+PALE, DARK = "#99C7E0", "#3A6F8F"  # a thin line, and the word for it
 
 
-def curves(title, lines, xlabel="step", ylabel="loss (nats / byte)", levels={}, **axes):  # noqa: B006
+def curves(
+    title,
+    lines,
+    xlabel="step",
+    ylabel="loss (nats / byte)",
+    levels=None,
+    side="left",
+    reference=None,
+    **axes,
+):
     """Draw lines {name: (x, y)} with their names beside them, the highest end first.
 
-    A line named "raw" is drawn faintly. levels: {name: loss} to measure the lines by. `axes` are
-    matplotlib's, such as xscale="log".
+    A line named "raw" is drawn faintly. levels: {name: loss} to measure the lines by, named at
+    their "left" or "right" `side`. reference: GPT-2's own name and level. `axes` are matplotlib's,
+    such as xscale="log".
     """
+    levels = levels or {}
     fig, ax = figure("wide", title=title)
     drawn = {}
     for (name, (x, y)), (color, line) in zip(lines.items(), LOOKS, strict=False):
@@ -28,13 +39,22 @@ def curves(title, lines, xlabel="step", ylabel="loss (nats / byte)", levels={}, 
             look |= {"color": PALE, "linewidth": 0.6}
         drawn[name] = ax.plot(x, y, **look)[0]
     for name, level in levels.items():
-        look = ("reference", "right") if name == "GPT-2" else ("baseline", "left")
-        reference_line(ax, level, name, COLORS[look[0]], look[1])
+        reference_line(ax, level, name, side=side)
+    if reference:  # below its line, for the bigram model's is close above it
+        name, level = reference
+        ax.axhline(level, color=COLORS["reference"], linewidth=0.9, linestyle="-.")
+        place = {"xytext": (0, -3), "textcoords": "offset points", "va": "top", "fontsize": 8}
+        across = ax.get_yaxis_transform()
+        ax.annotate(name, (0.005, level), xycoords=across, color=COLORS["reference"], **place)
+        levels = levels | {name: level}
     ax.set(xlabel=xlabel, ylabel=ylabel, **axes)
     ends = {name: y[-1] for name, (_, y) in lines.items()}
     order = sorted(ends, key=lambda name: ends[name], reverse=True)
     place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
-    ax.legend([drawn[name] for name in order], order, labelcolor="linecolor", **place)
+    legend = ax.legend([drawn[name] for name in order], order, labelcolor="linecolor", **place)
+    for word in legend.get_texts():
+        if word.get_text() == "raw":
+            word.set_color(DARK)
     told = "; ".join(f"{name}, from {y[0]:.2f} to {y[-1]:.2f}" for name, (_, y) in lines.items())
     measured = ", ".join(f"{name} {level:.2f}" for name, level in levels.items())
     fig.alt = f"{title}. {ylabel} by {xlabel}: {told}." + (f" Levels: {measured}." * bool(levels))
