@@ -158,6 +158,15 @@ def test_without_checkpoints_the_last_is_exported(tmp_path):
     assert "after 4 steps" in text and "validation loss" not in text and "at the end" not in text
 
 
+def test_the_card_tells_of_the_weights_that_are_exported(tmp_path, monkeypatch):
+    given = iter([3.0, 1.0, 2.0, 2.5])
+    monkeypatch.setattr(evaluation, "validation_loss", lambda *_: next(given))
+    train(val_fraction=0.25, save_every=1, export=tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "validation loss 2.500, " in text, "without checkpoints the best is not kept"
+    assert "at the end" not in text
+
+
 def test_checkpoints_come_at_each_pause_and_at_the_end(tmp_path):
     train(save=tmp_path / "run", save_every=3)
     steps = [checkpoint.load(path)["done"] for path in checkpoint.found(tmp_path / "run")]
