@@ -235,6 +235,7 @@ def test_ctrl_c_saves_what_is_done_and_the_same_run_goes_on(
     options |= {"save": tmp_path / "run", "log_file": tmp_path / "run.jsonl"}
     interrupted(step, place, monkeypatch, **options)
     assert checkpoint.load(tmp_path / "run")["done"] == kept
+    assert kept or not checkpoint.found(tmp_path / "run", best=True), "best before any step"
     done = step + (place != "step")
     out = capsys.readouterr().out
     assert out.startswith(f"interrupted after {done} of 4 steps")
@@ -305,6 +306,8 @@ def test_a_disk_too_full_for_one_file_is_refused_before_the_first_step(
     free[0] -= 1
     with pytest.raises(OSError, match="out has .* MB free, and .* MB are to be written: make room"):
         train(model=model, **{option: tmp_path / "out"})
+    if option == "save":  # a run that is done, or has a whole checkpoint, may go on
+        assert train(model=model, save=tmp_path / "enough") == []
 
 
 def test_a_log_without_a_checkpoint_is_not_written_over(tmp_path):
