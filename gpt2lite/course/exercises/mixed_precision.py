@@ -131,6 +131,11 @@ class _Scaler:
         self.now, self.finite = self.now if self.finite else self.now / 2, None
 
 
+class _SGD(torch.optim.SGD):
+    def __repr__(self):
+        return "SGD"
+
+
 class _Loss:
     """A loss of one weight of two numbers, whose gradient is `slope`."""
 
@@ -150,7 +155,7 @@ class _Loss:
 def _case(slope, scale):
     weight = torch.tensor([0.5, -0.25], requires_grad=True)
     weight.grad = torch.tensor([7.0, 7.0])  # of the step before
-    return _Loss(weight, slope), [weight], torch.optim.SGD([weight], lr=0.5), _Scaler(scale)
+    return _Loss(weight, slope), [weight], _SGD([weight], lr=0.5), _Scaler(scale)
 
 
 def _in_order(order, result="loss norm"):
@@ -219,6 +224,33 @@ PARTS["04_scaled_step"] = Part(
             "clip_grad_norm_(weights, 1.0) shortens it as a whole",
         ),
         (
+            _in_order("zero_grad loss scale backward unscale_ clip_values look step update"),
+            "clip_grad_value_ clips each number alone and turns the gradient's direction: "
+            "clip_grad_norm_(weights, 1.0) shortens it as a whole",
+        ),
+        (
+            _in_order("zero_grad loss scale backward look unscale_ step update"),
+            "that is the norm before scaler.unscale_(optimizer), `scale` times too large: clip and "
+            "take it after",
+        ),
+        (
+            _in_order("zero_grad loss scale backward unscale_ unscale_ clip step update"),
+            "unscale_ comes once in a step: a second one would divide again",
+        ),
+        (
+            _in_order("zero_grad loss scale backward unscale_ clip step step update"),
+            "scaler.step(optimizer) comes once: a second one moves the weights again",
+        ),
+        (
+            _in_order("zero_grad loss scale backward unscale_ clip update step"),
+            "scaler.update() comes after scaler.step(optimizer): it forgets what unscale_ found",
+        ),
+        (
+            _in_order("zero_grad loss scale backward clip optimizer update"),
+            "nobody has divided by the scale: scaler.unscale_(optimizer) before clipping, and "
+            "scaler.step(optimizer)",
+        ),
+        (
             _in_order("zero_grad loss scale backward unscale_ clip step"),
             "scaler.update() is missing at the end: the scale would never change, and the next "
             "unscale_ fails",
@@ -230,7 +262,8 @@ PARTS["04_scaled_step"] = Part(
         ),
         (
             _in_order("loss scale backward unscale_ clip step update"),
-            "the gradients of the step before are still there: optimizer.zero_grad() comes first",
+            "the gradients of the step before are still there: optimizer.zero_grad() comes before "
+            "backward, and not only at the end",
         ),
         (
             _in_order("loss scale backward zero_grad unscale_ clip step update"),
@@ -345,6 +378,13 @@ PARTS["04_rescale"] = Part(
             "one step too late: this step counts, so it is good + 1 that reaches `interval`",
         ),
         (
+            lambda grads, scale, good, interval: (
+                *(found := _rescale(grads, scale, good, interval))[:2],
+                good if found[2] else 0,
+            ),
+            "a good step counts: return good + 1",
+        ),
+        (
             lambda *a: (not (found := _rescale(*a))[0], *found[1:]),
             "the other way round: True where the step is skipped",
         ),
@@ -401,6 +441,14 @@ PARTS["04_pick_dtype"] = Part(
         (
             lambda c: _pick(c, bf16=lambda c: c[0] == 8),
             "9.0 and later have bf16 units too: compare with >=, not with ==",
+        ),
+        (
+            lambda c: "fp32" if c is None else {7: "fp16", 8: "bf16"}.get(c[0], "fp32"),
+            "9.0 and later have bf16 units too: compare with >=, not for 7 and 8 alone",
+        ),
+        (
+            lambda c: {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}[pick_dtype(c)],
+            "the right format under PyTorch's name: return 'bf16', 'fp16' or 'fp32'",
         ),
         (
             lambda c: _pick(c, bf16=lambda c: "{}.{}".format(*c) >= "8.0"),
