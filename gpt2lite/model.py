@@ -135,13 +135,13 @@ def evaluating(model):
 def init_gpt2(model: GPT):
     """Initialize in place as GPT-2 was: weights N(0, 0.02²), positions N(0, 0.01²), biases 0.
 
-    The two projections that add to the residual stream start smaller by 1/√(2·n_layer), so that the
-    stream's variance does not grow with depth.
+    The two projections that add to the residual stream are drawn smaller by 1/√(2·n_layer), so that
+    the stream's variance does not grow with depth.
     """
     for name, p in model.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(p)
-        elif "ln_" not in name:  # LayerNorm's gain stays 1
+        elif "ln_" not in name:  # LayerNorm's weight stays 1
             std = 0.01 if name == "wpe.weight" else 0.02
             if name.endswith("c_proj.weight"):
                 std /= math.sqrt(2 * model.config.n_layer)
@@ -151,7 +151,7 @@ def init_gpt2(model: GPT):
 def init_default(model: GPT, wte: str = "linear"):
     """Initialize in place as PyTorch's modules do when nobody asks, for notebook 03 to compare.
 
-    wte: the tied matrix is an embedding and a linear layer at once. "linear" starts it as
+    wte: the tied matrix is an embedding and a linear layer at once. "linear" draws it as
     nn.Linear does, U(±1/√C); "embedding" as nn.Embedding does, N(0, 1).
     """
     for module in model.modules():
