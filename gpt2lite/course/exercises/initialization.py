@@ -191,6 +191,18 @@ PARTS["03_first_loss"] = Part(
             "std is not squared: variances add up, standard deviations don't",
         ),
         (
+            lambda V, C, std: math.log(V) + (C * std) ** 2 / 2,
+            "C is squared too: the variance of a sum of C products is C·std²",
+        ),
+        (
+            lambda V, C, std: math.log(V) + math.exp(C * std**2 / 2),
+            "the logarithm takes e^… away: ln(V·e^a) = ln V + a",
+        ),
+        (
+            lambda V, C, std: V * math.exp(C * std**2 / 2),
+            "that is what stands inside the logarithm: take math.log of it, and simplify",
+        ),
+        (
             lambda V, C, std: math.log2(V) + C * std**2 / 2,
             "the loss is in nats: take the natural logarithm of V, not that to base 2",
         ),
@@ -341,6 +353,10 @@ PARTS["03_paired"] = Part(
         (
             lambda a, b, t: _paired(a, b, t, half=lambda d, t: d.std() / len(d) ** 0.5),
             "that is the standard error: half the interval is t times as wide",
+        ),
+        (
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: 1.96 * d.std() / len(d) ** 0.5),
+            "1.96 is for many seeds: with few, std itself is uncertain, and t is larger",
         ),
         (
             lambda a, b, t: _paired(a, b, t, half=lambda d, t: d.std()),
