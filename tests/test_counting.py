@@ -10,6 +10,7 @@ from gpt2lite.course.counting import GPT2_LOSS, Reader, levels, read_along
 from gpt2lite.course.exercises.loss_curves import bigram, unigram
 from gpt2lite.course.records import recorded
 from gpt2lite.log import read_log
+from gpt2lite.tokenizer import get_tokenizer
 
 TEXT = [1, 2, 1, 3, 1, 2, 2, 0, 1, 1]
 
@@ -52,4 +53,7 @@ def test_levels_and_log_are_made_by_one_command(tmp_path, monkeypatch):
     head, rows = read_log(tmp_path / "log")
     assert head["levels"] == levels(text) and len(rows) == 3
     assert head["levels"]["bigram"] < 1 < head["levels"]["unigram"] < head["levels"]["uniform"]
-    assert head["levels"]["bytes"] < len(text)
+    end = "<|endoftext|>"
+    whole = get_tokenizer().encode(end + text.replace("\n\n", f"\n\n{end}"), allowed_special={end})
+    spoken = get_tokenizer().decode(whole[:300]).replace(end, "")
+    assert head["levels"]["bytes"] == len(spoken), "the mark between speeches is no text"

@@ -45,6 +45,11 @@ def _half(half_life):
     return 0.5 ** (1 / half_life)
 
 
+def _exchanged(values, half_life):
+    beta = _half(half_life)
+    return [a / (1 - beta**t) for t, a in enumerate(_average(values, 1 - beta), 1)]
+
+
 PARTS["05_ema"] = Part(
     solution=ema,
     cases=(
@@ -96,6 +101,15 @@ PARTS["05_ema"] = Part(
         (
             _with(lambda h: 1 - _half(h)),
             "the weights are swapped: beta goes with the old average, 1 - beta with the new loss",
+        ),
+        (
+            _exchanged,
+            "beta and 1 - beta are exchanged: the old average gets beta, the new loss 1 - beta",
+        ),
+        (
+            _with(lambda h: 1 - 2 / (h + 1)),
+            "2 / (h + 1) belongs to a span, as in pandas: a half must be left after half_life "
+            "steps, so beta is 0.5 ** (1 / half_life)",
         ),
         (
             _with(lambda h: math.exp(-1 / h)),
@@ -176,6 +190,10 @@ PARTS["05_unigram"] = Part(
                 sum(_nats(train, held, V, n=len(train) + len(set(train)))) / len(held)
             ),
             "tokens that never occur in train have a probability too: divide by n + V",
+        ),
+        (
+            lambda train, held, V: unigram(train, held, 1),
+            "only one of V counts is added to n: all V grew by 1, so divide by n + V",
         ),
         (
             lambda train, held, V: unigram(train, train, V),
@@ -269,6 +287,18 @@ def _witten_bell(c_vw, c_v, K_v, p, **_):
 
 _plain_bigram = _changed(lambda c_vw, c_v, K_v, p, **_: c_vw / c_v)
 
+
+def _backwards(train, held, V):
+    counts, pairs = Counter(train), Counter(pairwise(train))
+    before, kinds = Counter(train[:-1]), Counter(v for v, w in pairs)
+    total = 0.0
+    for w, v in pairwise(held):
+        total -= math.log(
+            _witten_bell(pairs[v, w], before[v], kinds[v], (counts[w] + 1) / (len(train) + V))
+        )
+    return total / (len(held) - 1)
+
+
 PARTS["05_bigram"] = Part(
     solution=bigram,
     cases=(  # train, held, V
@@ -298,6 +328,19 @@ PARTS["05_bigram"] = Part(
         (
             _changed(lambda c_vw, c_v, K_v, p, **_: (c_vw + p) / (c_v + 1)),
             "p(w) has the weight 1 here: its weight is K_v, above and below",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, **_: (c_vw + K_v) / (c_v + K_v) if K_v else p),
+            "p(w) is missing above the line: its share is K_v · p(w)",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, **_: (c_vw + c_v * p) / (2 * c_v) if c_v else p),
+            "p(w) has the weight c_v, how often v was read: it is K_v, how many different tokens "
+            "followed v",
+        ),
+        (
+            _changed(lambda c_vw, c_v, K_v, p, V, **_: (c_vw + V * p) / (c_v + V)),
+            "p(w) has the weight V here, and drowns what was seen: its weight is K_v",
         ),
         (
             _changed(lambda c_vw, c_v, K_v, p, **_: (c_vw + p) / (c_v + K_v)),
@@ -338,6 +381,10 @@ PARTS["05_bigram"] = Part(
                 lambda c_vw, c_v, K_v, p, c_wv, **_: _witten_bell(c_wv, c_v, K_v, p),
             ),
             "the pair is swapped: it is (v, w), first what was read, then what follows",
+        ),
+        (
+            _backwards,
+            "this predicts v from w, backwards: v is what was read, w is what follows",
         ),
         (
             _changed(lambda c_vw, c_v, K_v, p, **_: p),
@@ -429,6 +476,11 @@ def _rules(losses, stuck, best, end=None, low=None, broken=None):
     if end > stuck:
         return "stuck"
     return "too good" if end < best else "healthy"
+
+
+def _on(average, losses, stuck, best):
+    """The alarm on another average."""
+    return _rules(losses, stuck, best, end=average[-1], low=min(average))
 
 
 def _stuck_first(losses, stuck, best):
@@ -524,6 +576,19 @@ PARTS["05_alarm"] = Part(
             "more than 0.5",
         ),
         (
+            lambda losses, stuck, best: _rules(losses, stuck, best, low=min(ema(losses, 10)) - 0.5),
+            "no average is quite flat: it must end more than 0.5 above its lowest value",
+        ),
+        (
+            lambda losses, stuck, best: _on(_average(losses, _half(10)), losses, stuck, best),
+            "the average is not corrected: it starts near 0, so its lowest value is its first; use "
+            "your ema",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, math.inf, best),
+            'a run that ends above stuck has learned too little: return "stuck"',
+        ),
+        (
             _stuck_first,
             "a run that rises is called rising, even if it is above stuck: ask for that first",
         ),
@@ -581,6 +646,10 @@ PARTS["05_measures"] = Part(
         (
             lambda loss, n_tokens, n_bytes: (math.exp(loss), loss / math.log(2)),
             "these are bits per token: spread them over the text's bytes, n_tokens / n_bytes",
+        ),
+        (
+            lambda loss, n_tokens, n_bytes: (math.exp(loss), 8 * _bits(loss, n_tokens, n_bytes)),
+            "8 times too many: that a byte has 8 bits doesn't matter here, nats become bits",
         ),
         (
             lambda loss, n_tokens, n_bytes: (math.exp(loss), loss * n_tokens / math.log(2)),

@@ -19,15 +19,13 @@ def curves(
     xlabel="step",
     ylabel="loss (nats / byte)",
     levels=None,
-    side="left",
     reference=None,
     **axes,
 ):
     """Draw lines {name: (x, y)} with their names beside them, the highest end first.
 
-    A line named "raw" is drawn faintly. levels: {name: loss} to measure the lines by, named at
-    their "left" or "right" `side`. reference: GPT-2's own name and level. `axes` are matplotlib's,
-    such as xscale="log".
+    A line named "raw" is drawn faintly. levels: {name: loss} to measure the lines by; reference:
+    GPT-2's own name and level. `axes` are matplotlib's, such as xscale="log".
     """
     levels = levels or {}
     fig, ax = figure("wide", title=title)
@@ -39,7 +37,7 @@ def curves(
             look |= {"color": PALE, "linewidth": 0.6}
         drawn[name] = ax.plot(x, y, **look)[0]
     for name, level in levels.items():
-        reference_line(ax, level, name, side=side)
+        reference_line(ax, level, name, side="left")
     if reference:  # below its line, for the bigram model's is close above it
         name, level = reference
         ax.axhline(level, color=COLORS["reference"], linewidth=0.9, linestyle="-.")
