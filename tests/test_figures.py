@@ -258,6 +258,9 @@ def test_scores_say_what_is_drawn():
     assert "On the manual: better" in figures.text_losses(SCORES, 11.3).get_suptitle()
     alt = figures.intervals(ROWS, "Six ways", "score (%)").alt
     assert "per token 28.6 ± 0.9, per character 31.1, per byte not published" in alt
+    ends = figures.intervals([("a", 99.0, 2.0), ("b", 1.0, 2.0)], "", "").axes[0].lines[::2]
+    drawn = [tuple(line.get_xdata()) for line in ends]
+    assert drawn == [pytest.approx((95.08, 100)), pytest.approx((0, 4.92))], "no score is beyond"
     fig = figures.token_losses(WORDS, [15.0, 2.5, 0.04, 0.0, 1.8, 25.1])
     assert fig.get_suptitle() == "·be costs 25 of 44 bits"
 

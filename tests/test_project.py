@@ -34,7 +34,7 @@ FLOORS = [
     "course.checks course.widgets",
     "course.setup course.untied course.wrong_models course.ranked course.ladder "
     "course.sixteen_bits course.initializations course.small_runs course.counting course.sweeps",
-    "course.sick course.recipe",
+    "course.sick course.recipe course.seeds",
     "doctor",
     "__main__",
 ]

@@ -4,6 +4,7 @@ Over 250 lines, for the wrong answers that readers give: each is a line of its o
 """
 
 import math
+from itertools import accumulate, pairwise
 
 import torch
 
@@ -142,6 +143,17 @@ def _own_places(model, context, completion):
     return logits.log_softmax(-1).gather(-1, right)[:, 0]
 
 
+def _two_back(model, context, completion):
+    logits, right = _logits(model, context, completion, len(context) - 2, -2)
+    return logits.log_softmax(-1).gather(-1, right)[:, 0]
+
+
+def _over_time(model, context, completion):
+    idx = torch.tensor([context + completion], device=model.wte.weight.device)
+    logits = model(idx).log_softmax(1)[0, len(context) - 1 : -1]
+    return logits.gather(-1, idx[0, len(context) :, None])[:, 0]
+
+
 def _everything(model, context, completion):
     logits, _ = _logits(model, context, completion, 0, -1)
     after = torch.tensor([context + completion], device=logits.device)[0, 1:, None]
@@ -201,6 +213,21 @@ PARTS["07_completion_logprobs"] = Part(
             _from_context,
             "all tokens are scored from the context alone: each token may also see those of the "
             "completion before it",
+        ),
+        (
+            _two_back,
+            "one position too early: the logits at a position guess the token after it, so the "
+            "first token of the completion is guessed at the context's last position",
+        ),
+        (
+            lambda *case: completion_logprobs(*case)[1:],
+            "the completion's first token is lost: it is guessed at the context's last position, "
+            "len(context) - 1",
+        ),
+        (
+            _over_time,
+            "the softmax runs over the positions, dimension 1 of (B, T, V): it belongs over the "
+            "vocabulary, log_softmax(-1)",
         ),
         (
             lambda *case: completion_logprobs(*case).sum(),
@@ -440,13 +467,30 @@ def _means(scores, clusters):
     return _numbers(*(s / n for s, n in zip(_sums(scores, clusters, 0.0), sizes, strict=True)))
 
 
+def _means_apart(scores, clusters):
+    """Return each cluster's mean deviation from the mean of all items."""
+    return (_means(scores, clusters) - scores.mean()).tolist()
+
+
+def _sizes_apart(scores, clusters):
+    """Return the sum in each cluster of its absolute deviations, over n."""
+    apart = (scores - scores.mean()).abs()
+    return [total / len(scores) for total in _sums(apart, clusters, 0.0)]
+
+
+def _stretches(clusters):
+    """Number the stretches of equal neighbours."""
+    changes = [0, *(a != b for a, b in pairwise(clusters))]
+    return list(accumulate(changes))
+
+
 PARTS["07_clustered_error"] = Part(
     solution=clustered_error,
     cases=(
         (_numbers(1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0), ["a", "a", "b", "b", "a", "c", "c"]),
         (_numbers(0.5, 2.0, -1.0, 0.25, 4.0), ["x", "y", "x", "x", "y"]),
         (_numbers(1.0, 0.0, 1.0, 1.0), ["p", "q", "r", "s"]),
-        (_numbers(0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0), [3, 1, 3, 2, 1, 3, 2]),
+        (_numbers(0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0), [3, 1, 3, 2, 1, 3, 2]),
     ),
     mistakes=(
         (
@@ -499,6 +543,29 @@ PARTS["07_clustered_error"] = Part(
                 _corrected(clusters) * _root(_sums(scores, clusters)) / math.sqrt(len(scores))
             ),
             "the sum of the squares is under the root, n is not: divide by n, not by √n",
+        ),
+        (
+            lambda scores, clusters: _corrected(clusters) * _root(_sizes_apart(scores, clusters)),
+            "the deviations lose their sign: in a cluster one item above the mean makes up for one "
+            "below it, so add them without abs()",
+        ),
+        (
+            lambda scores, clusters: (
+                _corrected(clusters) * _root(_means_apart(scores, clusters)) / len(set(clusters))
+            ),
+            "each cluster's deviations are averaged: add them up, so that a large cluster counts "
+            "more, and divide by n",
+        ),
+        (
+            lambda scores, clusters: (
+                _corrected(clusters) * _root(_means_apart(scores, clusters)) / len(scores)
+            ),
+            "each cluster's deviations are averaged: add them up, and only then square",
+        ),
+        (
+            lambda scores, clusters: clustered_error(scores, _stretches(clusters)),
+            "a cluster is cut where another one stands in between, as groupby does: items of a "
+            "cluster need not be neighbours, so collect the sums in a dictionary",
         ),
         (
             lambda scores, clusters: 1.96 * clustered_error(scores, clusters),
@@ -561,6 +628,22 @@ PARTS["07_paired_difference"] = Part(
                 clustered_error(a, clusters) + clustered_error(b, clusters),
             ),
             "the two errors are added up: subtract item by item first, then take one error",
+        ),
+        (
+            lambda a, b, clusters: (
+                _apart(a, b),
+                clustered_error(a, clusters) - clustered_error(b, clusters),
+            ),
+            "one error is taken from the other: subtract the scores item by item, then take the "
+            "error of the differences",
+        ),
+        (
+            lambda a, b, clusters: (_apart(a, b), clustered_error((a - b).abs(), clusters)),
+            "abs() in the error loses which model was right: take the error of a - b as it is",
+        ),
+        (
+            lambda a, b, clusters: (_apart(a, b), 1.96 * clustered_error(a - b, clusters)),
+            "this is half of the 95 % interval: return the error without the 1.96",
         ),
         (
             lambda a, b, clusters: _apart(a, b),

@@ -52,19 +52,21 @@ def text_losses(scores: dict, level: float):
 def intervals(rows: list[tuple], title: str, xlabel: str, line: tuple[str, float] | None = None):
     """Draw means as dots with their 95 % intervals. 7 inches wide, higher for more rows.
 
-    rows: (name, mean, standard error), in points; an error of None draws the dot alone, a mean of
-    None says "not published". line: the name and place of a level, such as chance.
+    rows: (name, mean, standard error), in percent; an error of None draws the dot alone, a mean of
+    None says "not published". An interval ends at 0 and at 100. line: the name and place of a
+    level, such as chance.
     """
     fig, ax = figure("curve", title=title)
     fig.set_figheight(max(INCHES["curve"][1] - 0.6, 0.9 + 0.24 * len(rows)))
     told = []
     for y, (name, mean, error) in enumerate(rows):
         if mean is None:
-            ax.text(0.02, y, "not published", va="center", transform=ax.get_yaxis_transform())
+            ax.text(0.4, y, "not published", va="center", transform=ax.get_yaxis_transform())
             told.append(f"{name} not published")
             continue
         half = INTERVAL * (error or 0.0)
-        ax.plot([mean - half, mean + half], [y, y], "-", color=COLORS["ours"], linewidth=1.4)
+        ends = max(mean - half, 0), min(mean + half, 100)
+        ax.plot(ends, [y, y], "-", color=COLORS["ours"], linewidth=1.4)
         ax.plot(mean, y, "o", color=COLORS["ours"], markersize=5)
         told.append(f"{name} {mean:.1f}" + (f" ± {half:.1f}" if error else ""))
     if line:
