@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from gpt2lite import GPT
-from gpt2lite.assets import AssetError
 from gpt2lite.course import recipe, sweeps
 from gpt2lite.data import Batches
 from gpt2lite.optim import adamw
@@ -21,14 +20,10 @@ def test_a_verdict_needs_an_interval_without_0(b, says, capsys):
     assert re.search(rf"a − b +[+-]\d\.\d+ nats, from .* to .*: {says}$", capsys.readouterr().out)
 
 
-def test_help_texts_stand_in_where_the_plays_cannot_be_had(monkeypatch, capsys):
-    def refuse(name):
-        raise AssetError("no network")
-
-    monkeypatch.setattr(recipe, "load_text", refuse)
-    plays, help_texts = recipe.texts()
-    assert plays == help_texts and len(plays) > 100_000
-    assert "no network" in capsys.readouterr().out
+@pytest.mark.parametrize("true, mark", [(True, "✓ it falls"), (False, "○ it falls: doesn't show")])
+def test_what_depends_on_the_dial_never_fails(true, mark, capsys):
+    recipe.shows(true, "it falls", "the run is too short")
+    assert capsys.readouterr().out.startswith(mark)
 
 
 def test_what_a_state_lacks_is_left_as_it_is():

@@ -27,6 +27,10 @@ def test_the_interval_is_students(n, t):
     assert (middle, low, high) == pytest.approx(((a - b).mean(), middle - half, middle + half))
 
 
+def test_one_pair_shows_nothing():
+    assert interval([3.0], [1.0]) == (2.0, -math.inf, math.inf)
+
+
 def test_pairs_of_other_lengths_are_refused():
     with pytest.raises(ValueError):
         interval([1.0, 2.0], [1.0, 2.0, 3.0])

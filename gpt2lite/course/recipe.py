@@ -10,24 +10,17 @@ import torch
 
 from gpt2lite import GPT, SIZES
 from gpt2lite.accounting import forward_flops
-from gpt2lite.assets import AssetError
 from gpt2lite.config import TrainConfig
-from gpt2lite.corpora import load_text
 from gpt2lite.course import sweeps
+from gpt2lite.course.small_runs import plays_or_stand_in
 from gpt2lite.data import Batches
 from gpt2lite.evaluation import validation_loss
 from gpt2lite.training import Trainer
 
 
 def texts() -> tuple[str, str]:
-    """Return the plays, and Python's own help texts, which also stand in where the plays can't be
-    had."""
-    help_texts = "\n".join(topics.values())
-    try:
-        return load_text("shakespeare"), help_texts
-    except AssetError as reason:
-        print(f"○ Python's help texts stand in for the plays: {reason}")
-        return help_texts, help_texts
+    """Return the plays, or what stands in for them, and Python's own help texts."""
+    return plays_or_stand_in(), "\n".join(topics.values())
 
 
 def verdict(what: str, a, b) -> str:

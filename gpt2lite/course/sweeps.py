@@ -57,12 +57,12 @@ STUDENT = dict(enumerate((12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.30
 def interval(a, b) -> tuple[float, float, float]:
     """Return the mean of a - b, and the ends of its 95 % t-interval.
 
-    a, b: 2 to 10 losses each, paired: those at one place come from the same batches. An interval
-    that holds 0 shows no difference.
+    a, b: at most 10 losses each, paired: those at one place come from the same batches. An interval
+    that holds 0 shows no difference; that of a single pair has no ends.
     """
     differences = [x - y for x, y in zip(a, b, strict=True)]
     n, middle = len(differences), mean(differences)
-    half = STUDENT[n] * stdev(differences) / math.sqrt(n)
+    half = STUDENT[n] * stdev(differences) / math.sqrt(n) if n > 1 else math.inf
     return middle, middle - half, middle + half
 
 

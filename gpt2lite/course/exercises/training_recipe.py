@@ -27,7 +27,7 @@ def decay_groups(model, weight_decay):
 
 def _groups(value):
     """Return each group's decay, 0.01 where it says none, and its tensors, in one order."""
-    pairs = [(group.get("weight_decay", 0.01), list(group["params"])) for group in value]
+    pairs = [(group.get("weight_decay", 0.01), group["params"]) for group in value]
     return sorted(pairs, key=lambda pair: -pair[0])
 
 
@@ -52,10 +52,7 @@ def _is_matrix(name, p):
 
 PARTS["06_decay_groups"] = Part(
     solution=decay_groups,
-    cases=(
-        (nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), 0.1),
-        (GPT(GPTConfig(4, 8, 1, 2, 4)), 0.2),
-    ),
+    cases=((GPT(GPTConfig(4, 8, 1, 2, 4)), 0.3), (GPT(GPTConfig(3, 6, 2, 1, 2)), 0.2)),
     seen=_groups,
     mistakes=(
         (
@@ -69,6 +66,10 @@ PARTS["06_decay_groups"] = Part(
         (
             _split(lambda name, p: p.dim() >= 2 and name[:3] not in ("wte", "wpe")),
             "the embeddings don't decay: here every matrix does, wte and wpe too",
+        ),
+        (
+            lambda model, decay: decay_groups(model, 0.1),
+            "the decay is always 0.1: take the weight_decay that is given",
         ),
         (
             lambda model, decay: decay_groups(model, decay)[:1],
@@ -117,8 +118,9 @@ def _scaled(factor, returned=_norm):
     return clipped
 
 
-def _right_factor(g, grads, max_norm):
-    return min(1.0, max_norm / _norm(grads))
+def _by(measure):
+    """Return a clip that takes another measure for the norm."""
+    return _scaled(lambda g, grads, most: min(1.0, most / measure(grads)), measure)
 
 
 def _clip_numbers(grads, max_norm):
@@ -138,7 +140,7 @@ PARTS["06_clip"] = Part(
     cases=(
         ([torch.tensor([3.0, 2.0]), torch.tensor([[0.0], [6.0]])], 1.0),
         ([torch.tensor([0.3, -0.4]), torch.tensor([[0.0, 1.2]])], 2.0),
-        ([torch.tensor([0.3, 0.4]), torch.tensor([[0.0, 12.0]]), torch.tensor(0.5)], 1.0),
+        ([torch.tensor([0.3, 0.4]), torch.tensor([[0.0, 12.0]]), torch.tensor(0.5)], 0.5),
     ),
     mistakes=(
         (
@@ -163,12 +165,16 @@ PARTS["06_clip"] = Part(
             "that is the norm after clipping: return the one before, which says how often it acts",
         ),
         (
-            _scaled(_right_factor, lambda grads: sum(g.norm().item() for g in grads)),
+            _by(lambda grads: sum(g.norm().item() for g in grads)),
             "the norms are added: lengths add as their squares do, so take the norm of the norms",
         ),
         (
-            _scaled(_right_factor, lambda grads: _norm(grads) ** 2),
+            _by(lambda grads: _norm(grads) ** 2),
             "that is the norm's square: take the root of it",
+        ),
+        (
+            _scaled(lambda g, grads, most: 1 / _norm(grads) if _norm(grads) > most else 1.0),
+            "the norm becomes 1, not max_norm: the factor is max_norm / norm",
         ),
     ),
 )
@@ -229,6 +235,34 @@ PARTS["06_rate"] = Part(
             _rate(share=lambda step, steps, warmup: (step - warmup) / steps),
             "the cosine ends too late: it has steps - warmup steps to fall in",
         ),
+        (
+            _rate(share=lambda step, steps, warmup: (step - warmup) / (steps - warmup - 1)),
+            "done reaches 1 one step too early: divide by steps - warmup",
+        ),
+        (
+            lambda step, steps, lr, min_lr, warmup: (
+                rate_at(step, steps, lr, min_lr, warmup)
+                if step < warmup
+                else min_lr + rate_at(step, steps, lr, 0.0, warmup)
+            ),
+            "the cosine begins at min_lr + lr: it should fall from lr, so multiply lr - min_lr",
+        ),
+        (
+            lambda step, steps, lr, min_lr, warmup: (
+                lr * (step + 1) / warmup
+                if warmup and step <= warmup
+                else rate_at(step, steps, lr, min_lr, warmup)
+            ),
+            "the warm-up is one step too long: step == warmup is the first one of the cosine",
+        ),
+        (
+            lambda step, steps, lr, min_lr, warmup: (
+                min_lr + (lr - min_lr) * (step + 1) / warmup
+                if step < warmup
+                else rate_at(step, steps, lr, min_lr, warmup)
+            ),
+            "the warm-up begins at min_lr: let it rise from lr / warmup",
+        ),
         (_rate(low=0.0), "the cosine ends at 0: it should end at min_lr"),
         (
             _rate(fall=lambda done: 1 + math.cos(math.pi * done)),
@@ -267,11 +301,17 @@ def accumulate(model, micro_batches):
 class _Tiny(nn.Module):
     """A model for the cases, whose state shows its gradients too."""
 
-    def __init__(self):
+    def __init__(self, held=0.0):
         super().__init__()
         self.wte = nn.Embedding(5, 3)
         with torch.no_grad():
             self.wte.weight.copy_(torch.linspace(-1, 1, 15).view(5, 3).sin())
+        if held:
+            self.wte.weight.grad = torch.full((5, 3), held)
+
+    def __deepcopy__(self, memo):  # nn.Parameter's own leaves the gradient behind
+        grad = self.wte.weight.grad
+        return _Tiny(0.0 if grad is None else grad[0, 0].item())
 
     def forward(self, idx):
         x = self.wte(idx)
@@ -320,12 +360,28 @@ def _all(micro_batches):
     return sum(_counted(y) for _, y in micro_batches)
 
 
+def _cleared_first(model, micro_batches):
+    model.zero_grad()
+    return accumulate(model, micro_batches)
+
+
+def _still_a_graph(model, micro_batches):
+    total = 0.0
+    for x, y in micro_batches:
+        summed = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="sum")
+        share = summed / _all(micro_batches)
+        share.backward()
+        total = total + share
+    return total
+
+
 PARTS["06_accumulate"] = Part(
     solution=accumulate,
     cases=(
         (_Tiny(), _micro_batches(6, 6)),
         (_Tiny(), _micro_batches(6, 2, 4)),
         (_Tiny(), _micro_batches(1)),
+        (_Tiny(held=0.5), _micro_batches(6, 3)),
     ),
     mistakes=(
         (
@@ -347,8 +403,17 @@ PARTS["06_accumulate"] = Part(
             "the gradient is cleared for each batch, so only the last one's is left",
         ),
         (
+            _cleared_first,
+            "it clears what p.grad held before: only add to it, the loop clears it",
+        ),
+        (
             _accumulated(lambda y, batches: _all(batches), backward=False),
             "the loss is right, but no gradient is there: call backward for each batch's share",
+        ),
+        (
+            _still_a_graph,
+            "the sum you return is still part of a graph, and backward has freed that: add up "
+            "share.item(), which is a number",
         ),
         (
             _accumulated(lambda y, batches: 1),
@@ -408,7 +473,7 @@ def _shown(change):
 PARTS["06_early_stop"] = Part(
     solution=early_stop,
     cases=(
-        ([5.0, 4.0, 3.0, 3.5, 3.6, 3.7], 2),
+        ([5.0, 4.0, 3.0, 3.5, 3.6, 3.7, 3.8], 2),
         ([5.0, 4.0, 4.5, 3.0, 3.4, 3.3, 3.6], 3),
         ([5.0, 4.0, 4.2, 4.1, 2.0], 2),
         ([3.0, 3.0, 3.0, 3.0, 1.0], 3),
@@ -437,12 +502,20 @@ PARTS["06_early_stop"] = Part(
             "the best is looked for in all losses: those after the stop were never measured",
         ),
         (
+            lambda losses, patience: (losses.index(min(losses)), len(losses) - 1),
+            "it never stops: end at the first place that is `patience` past the best one",
+        ),
+        (
             _ties_are_better,
             "an equal loss is counted as better: a new best must be lower",
         ),
         (
             _shown(lambda losses, best, stop: (losses[best], losses[stop])),
             "these are the losses: return their places, counted from 0",
+        ),
+        (
+            _shown(lambda losses, best, stop: (best + 1, stop + 1)),
+            "the places are counted from 1: count from 0, as Python does",
         ),
         (_shown(lambda losses, best, stop: (stop, best)), "swapped: the best one comes first"),
         (
@@ -469,6 +542,9 @@ def snapshot(model, optimizer, batches, step):
 class _Kept(SimpleNamespace):
     """Stands for what has a state_dict."""
 
+    def __repr__(self):
+        return "something with a state_dict()"
+
     def state_dict(self):
         return {"kept": self.state}
 
@@ -480,6 +556,14 @@ def _without(name, **instead):
         return state | {key: value() for key, value in instead.items()}
 
     return forgetful
+
+
+WHOLE = ("model", "optimizer", "batches")
+
+
+def _whole(name):
+    """Return a snapshot that keeps one of them as the object that it is."""
+    return lambda *run: snapshot(*run) | {name: run[WHOLE.index(name)]}
 
 
 PARTS["06_snapshot"] = Part(
@@ -518,6 +602,15 @@ PARTS["06_snapshot"] = Part(
             "whole objects are kept: a file of these can only be unpickled, which may run any "
             "code. Keep what their state_dict() returns",
         ),
+        *(
+            (_whole(name), f"the {name} is kept whole: keep what its state_dict() returns")
+            for name in WHOLE
+        ),
+        (
+            _without("random", random=lambda: torch.Generator().get_state()),
+            "that is a new generator's state: dropout draws from torch's own, "
+            "torch.get_rng_state()",
+        ),
         (
             lambda *run: snapshot(*run) | {"step": run[-1] + 1},
             "one step too far: `step` is the number of steps that are done",
@@ -545,6 +638,14 @@ PARTS["06_beta_for"] = Part(
         (
             lambda half_life, tokens: 0.5 ** (half_life / tokens),
             "the exponent is turned round: it is the share of a half-life that one step takes",
+        ),
+        (
+            lambda half_life, tokens: 0.5 ** (1 / half_life),
+            "that is β for one token a step: a step has tokens_per_step of them",
+        ),
+        (
+            lambda half_life, tokens: 2 ** (tokens / half_life),
+            "that grows: powers of 0.5 halve, powers of 2 double",
         ),
         (
             lambda half_life, tokens: 1 - tokens / half_life,

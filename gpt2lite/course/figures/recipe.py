@@ -92,7 +92,7 @@ def overfitting(curves: dict, every: int, names=True):
             f"{name if names else letter}: lowest {curve[best]:.2f} at step {steps[best]}, "
             f"{curve[-1]:.2f} at the end"
         )
-    ax.set(xlabel="step", ylabel="validation (nats / token)", xlim=(0, 1.2 * steps[-1]))
+    ax.set(xlabel="step", ylabel="validation loss (nats / token)", xlim=(0, 1.2 * steps[-1]))
     late = [steps[-1] - steps[int(np.argmin(curve))] for curve in curves.values()]
     ax.set_title(f"The dots are where to stop: {min(late)} to {max(late)} steps before the end")
     _trim(ax)
