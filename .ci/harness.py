@@ -14,8 +14,8 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-# Before the imports: nothing here asks the hub, and one line says what came out.
-os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "LMEVAL_LOG_LEVEL": "ERROR"}
+# Before the imports: nothing here asks the hub, and the harness tells errors only.
+os.environ |= {"HF_HUB_OFFLINE": "1", "LMEVAL_LOG_LEVEL": "ERROR"}
 
 import lm_eval
 import yaml

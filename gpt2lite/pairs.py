@@ -337,6 +337,9 @@ def encode(pair: Pair) -> Item:
 def margins(model, pairs: Sequence[Pair], **options) -> np.ndarray:
     """Return by how many nats each right text is likelier than its wrong one, (n,).
 
+    Their mean tells models apart that have learned too little for the accuracy to move: over a
+    square, a liking for one of the endings cancels out.
+
     The options are those of gpt2lite.completions.log_probabilities.
     """
     scores = log_probabilities(model, [encode(pair) for pair in pairs], **options)

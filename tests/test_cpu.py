@@ -444,7 +444,9 @@ def test_only_who_starts_a_process_decides_on_its_memory():
         for path in package.rglob("*.py")
         if "keep_process_memory()" in path.read_text(encoding="utf-8")
     }
-    recordings = {f"course/{name}.py" for name in ("initializations", "ranked", "untied")}
+    recordings = {
+        f"course/{name}.py" for name in ("initializations", "ranked", "sixteen_bits", "untied")
+    }
     starters = {"cpu.py", "__main__.py", "course/setup.py"} | recordings
     assert callers == starters, "a library call must not change malloc for its caller's process"
 
