@@ -5,6 +5,7 @@ al. 2018, for the order of mixed precision: scale, backward, unscale, clip, step
 lines because a step, what undoes half a step, and what is saved of a run are one subject.
 """
 
+import copy
 import math
 import signal
 import sys
@@ -318,7 +319,8 @@ class Trainer:
         self.done, self.skipped = state["done"], state["skipped"]
         self.ahead = self.start = None
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        own = copy.deepcopy(state["optimizer"])  # others may go on from the same state
+        self.optimizer.load_state_dict({"state": own, "param_groups": groups})
         if state["scaler"]:  # empty where the run had none: a new one starts here
             self.scaler.load_state_dict(state["scaler"])
 

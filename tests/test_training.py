@@ -98,6 +98,17 @@ def test_a_trunk_cools_down_at_several_steps_as_runs_of_their_own_would():
         assert [r["lr"] for r in records] == pytest.approx([1e-2, 2e-2 / 3, 1e-2 / 3])
 
 
+def test_two_trainers_that_go_on_from_one_state_share_nothing():
+    trunk = trainer(min_lr=None)
+    for _ in range(3):
+        trunk.step()
+    one, other, state = trainer(min_lr=None), trainer(min_lr=None), trunk.state_dict()
+    for branch in (one, other):
+        branch.load_state_dict(state)
+        list(branch)
+    assert same_weights(one, other), "the first to go on has moved the moments of the state"
+
+
 def test_a_cooldown_that_would_have_begun_before_the_checkpoint_is_refused():
     run = trainer(min_lr=None)
     for _ in range(5):

@@ -9,7 +9,6 @@ it reads the plays' bytes. The notebook trains single runs with `start` and `fin
 Sources: Hägele et al. 2024 (arXiv:2405.18392), for one trunk with several cooldowns.
 """
 
-import copy
 import math
 import sys
 from collections.abc import Iterator
@@ -185,7 +184,7 @@ def cool(constant: Trainer, steps: int, down: int) -> Trainer:
         constant.step()
     config = replace(constant.config, steps=steps, cooldown_steps=down)
     branch = start(constant.batches.tokens, config, config.seed, constant.model.config)
-    branch.load_state_dict(copy.deepcopy(constant.state_dict()))  # else they share their moments
+    branch.load_state_dict(constant.state_dict())
     return branch
 
 
