@@ -413,7 +413,11 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(text, tmp_path, monkeypatch, 
         return step(trainer, hold)
 
     monkeypatch.setattr(training.Trainer, "_step", pressed)
-    assert __main__.main([*command, "--log-file", str(tmp_path / "run.jsonl")]) == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
+    try:
+        assert __main__.main([*command, "--log-file", str(tmp_path / "run.jsonl")]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert f"interrupted after 2 of 4 steps; {tmp_path}" in capsys.readouterr().out
     monkeypatch.undo()
     monkeypatch.setitem(SIZES, "lite", TINY)
