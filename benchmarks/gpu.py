@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 import types
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -44,7 +44,7 @@ from gpt2lite.training import OutOfMemory, Trainer, maybe_compile
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT, RECORDED = ROOT / "build" / "gpu", ROOT / "notebooks" / "recorded"
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+NOTEBOOKS = [p for d in (".", "deep") for p in sorted((ROOT / "notebooks" / d).glob("*.ipynb"))]
 T4_CAP = 15 * 2**30  # bytes: what the ladder may take, as if the card were a T4
 # Dense 16-bit operations a second, by the makers' data sheets.
 PEAKS = {"T4": 65e12, "V100": 125e12, "L4": 121e12, "A100": 312e12, "H100": 989e12, "H200": 989e12}
@@ -83,6 +83,7 @@ def tests(left, args):
     """Run the unit tests; those that ask for a device get the GPU."""
     command = [sys.executable, "-m", "pytest", "-q", "tests"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=left)
+    (OUT / "tests.txt").write_text(run.stdout, encoding="utf-8")
     said = run.stdout.strip().splitlines()[-1:]
     if run.returncode:
         raise RuntimeError(f"the tests failed: {said}")
@@ -204,10 +205,11 @@ def ours(B, T, seconds):
 def peers(path, B, T, seconds):
     """Return the seconds of a step of the model in a script, of which only its classes are run."""
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    kinds = ast.Import, ast.ImportFrom, ast.ClassDef
-    tree.body = [node for node in tree.body if isinstance(node, kinds)]
     peer = sys.modules["peer"] = types.ModuleType("peer")  # a dataclass looks its module up
-    exec(compile(tree, path, "exec"), vars(peer))
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom, ast.ClassDef)):
+            with suppress(ImportError):  # of what its training needs, not its model
+                exec(compile(ast.Module([node], []), path, "exec"), vars(peer))
     c = SIZES["gpt2"]
     sizes = {"block_size": c.block_size, "n_layer": c.n_layer, "n_head": c.n_head}
     model = peer.GPT(peer.GPTConfig(vocab_size=50304, n_embd=c.n_embd, **sizes))
@@ -266,15 +268,15 @@ def notebook(path):
     """Return a part that runs one notebook in its full profile: how many minutes does it take?"""
 
     def part(left, args):
-        build = OUT / path.stem
-        command = [sys.executable, ".ci/notebooks.py", "course", "--build", str(build), path.name]
+        command = [sys.executable, ".ci/notebooks.py", "course", str(path)]
+        command += ["--build", str(OUT / path.stem)]
         env = os.environ | {"GPT2LITE_PROFILE": "full"}
         began = time.monotonic()
         run = subprocess.run(
             command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=left
         )
         if run.returncode:
-            raise RuntimeError(run.stdout.strip()[-2000:])
+            raise RuntimeError((run.stdout + run.stderr).strip()[-2000:])
         return {"minutes": round((time.monotonic() - began) / 60, 1)}
 
     return part
@@ -336,7 +338,8 @@ def main(argv=None):
         try:
             results["parts"][name] = part(left, args)
         except Exception as error:  # the other parts are worth having all the same
-            missing[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            said = " ".join(f"{error}".split())
+            missing[name] = f"{type(error).__name__}: {said[:300]}"
         with replacing(RECORDED, [kept.name]) as partial:
             text = json.dumps(results, indent=1) + "\n"
             (partial / kept.name).write_text(text, encoding="utf-8")

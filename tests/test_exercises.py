@@ -129,7 +129,8 @@ def test_the_notebook_shows_the_solution(path, cell, name, after):
 def by_einsum(q, k, v):
     T, D = q.shape[-2:]
     scores = torch.einsum("...td,...sd->...ts", q, k) / math.sqrt(D)
-    return (scores + torch.full((T, T), -torch.inf).triu(1)).softmax(-1) @ v
+    hidden = torch.full((T, T), -torch.inf, device=q.device).triu(1)
+    return (scores + hidden).softmax(-1) @ v
 
 
 def by_permuting(logits, idx):
@@ -151,7 +152,7 @@ def in_one_line(self, x):
 
 
 def by_module(self, idx):
-    x = self.wte(idx) + self.wpe(torch.arange(idx.size(1)))
+    x = self.wte(idx) + self.wpe(torch.arange(idx.size(1), device=idx.device))
     return self.ln_f(nn.Sequential(*self.h)(x)) @ self.wte.weight.T
 
 
@@ -170,7 +171,7 @@ def by_losses(model, context, completion):
 
 def by_bincount(scores, clusters):
     _, which = np.unique(clusters, return_inverse=True)
-    apart = scores.double().cpu().numpy()
+    apart = scores.double().numpy()
     sums = np.bincount(which, weights=apart - apart.mean())
     return np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(apart)
 
@@ -201,10 +202,10 @@ RIGHT = {
     "07_bits_per_byte": lambda losses, pieces: losses.sum() / math.log(2) / len(b"".join(pieces)),
     "07_completion_logprobs": by_losses,
     "07_choose": by_means,
-    "07_standard_error": lambda scores: np.std(scores.cpu().numpy(), ddof=1) / len(scores) ** 0.5,
+    "07_standard_error": lambda scores: np.std(scores.numpy(), ddof=1) / len(scores) ** 0.5,
     "07_clustered_error": by_bincount,
     "07_paired_difference": lambda a, b, clusters: [
-        np.mean((a - b).cpu().numpy()),
+        np.mean((a - b).numpy()),
         by_bincount(a - b, clusters),
     ],
 }

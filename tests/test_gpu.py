@@ -74,7 +74,8 @@ def test_every_part_runs_and_what_failed_is_said_and_done_again(gpu, monkeypatch
     def run(command, **options):
         called.append((command, options))
         code = int(any(name in command for name in broken))
-        return subprocess.CompletedProcess(command, code, stdout="cell 3 of 9:\n1 passed in 2 s\n")
+        out = "cell 3 of 9:\n1 passed in 2 s\n"
+        return subprocess.CompletedProcess(command, code, stdout=out, stderr="")
 
     monkeypatch.setattr(gpu.subprocess, "run", run)
     small = ["--peer", str(peer), "--largest-batch", "2", "--decode-tokens", "2"]

@@ -233,8 +233,12 @@ def test_random_parts_start_from_one_seed_and_leave_the_readers_alone():
         seen=lambda ids: ids.float().mean(),
         tolerance=0.05,
     )
-    assert judge(lambda p: (torch.rand(9999) < p[1]).long(), frequent).mark == "✓"
-    assert judge(lambda p: (torch.rand(9999) < p[0]).long(), frequent).mark == "✗"
+
+    def often(p):
+        return (torch.rand(9999, device=p.device) < p).long()
+
+    assert judge(lambda p: often(p[1]), frequent).mark == "✓"
+    assert judge(lambda p: often(p[0]), frequent).mark == "✗"
     assert "it returns 'no ids'" in judge(lambda p: "no ids", frequent).sentence
 
 
@@ -409,3 +413,8 @@ def test_a_mistake_on_the_cpu_is_no_matter_of_the_gpu(gpu):
 def test_what_the_course_cant_try_on_the_gpu_accuses_nobody(gpu):
     part = Part(lambda x: x @ x.mT + torch.eye(3), ((X,),), ())
     assert judge(lambda x: torch.eye(3) + x @ x.mT, part).mark == "✓"
+
+
+def test_what_lies_on_the_cpu_in_the_notebook_is_judged_there_alone(gpu):
+    part = Part(lambda x: x.mean().item(), ((X,),), (), cpu=True)
+    assert judge(lambda x: x.numpy().mean(), part).mark == "✓"

@@ -139,7 +139,7 @@ class _Brief(reprlib.Repr):
     """Python's own short form, with tensors and functions as a reader would say them."""
 
     def repr_Tensor(self, x, level):
-        if x.numel() > 8:
+        if x.numel() > 8 or x.dim() > 2:
             return f"a tensor of shape {tuple(x.shape)}"
         return f"tensor({self.repr1(x.tolist(), level)})"
 

@@ -60,6 +60,7 @@ class Part:
     forbidden: names of torch functions ("softmax" is all its forms) or dtypes, each with the
     sentence that refuses it while the cases run.
     make: for a class, builds a module from it. exercise: an exercise, whose answer isn't used.
+    cpu: its arguments lie on the CPU in the notebook too, so that an answer may be in numpy.
     named: a pattern; what it finds in the solution's error message must be in the reader's too.
     seen: what of a returned value counts, such as the frequencies of random draws.
     left: what of the arguments counts afterwards, such as the size of weights that it draws.
@@ -72,6 +73,7 @@ class Part:
     forbidden: Mapping[str | torch.dtype, str] = field(default_factory=dict)
     make: Callable | None = None
     exercise: bool = False
+    cpu: bool = False
     named: str = ""
     seen: Callable = lambda value: value
     left: Callable = lambda arguments: arguments

@@ -906,10 +906,10 @@ def _refuse_too_long(idx):
 
 
 def _shares(ids):
-    """Return few rows as they are, and of many how often each token is last, in tenths."""
+    """Return few rows as they are, and of many how often each token is last, in eighths."""
     if not isinstance(ids, torch.Tensor) or ids.dim() != 2 or len(ids) < 100:
         return ids
-    return (10 * torch.bincount(ids[:, -1], minlength=V) / len(ids)).round()
+    return (8 * torch.bincount(ids[:, -1], minlength=V) / len(ids)).round()
 
 
 def _draw(model, idx, n, top_p, at=-1, read=None, pick=None, join=None, crop=True):

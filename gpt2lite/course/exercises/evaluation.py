@@ -37,6 +37,7 @@ def _bytes(pieces):
 
 PARTS["07_bits_per_byte"] = Part(
     solution=bits_per_byte,
+    cpu=True,
     cases=(
         (_numbers(2.0, 0.5, 4.0), [b"The", b" dog", b"."]),
         (_numbers(1.0, 3.0), [" café".encode(), b"!"]),
@@ -303,6 +304,7 @@ _LOGPROBS = [
 
 PARTS["07_choose"] = Part(
     solution=choose,
+    cpu=True,
     cases=(
         (_LOGPROBS, _ENDINGS, "sum"),
         (_LOGPROBS, _ENDINGS, "token"),
@@ -390,6 +392,7 @@ _SCORES = (
 
 PARTS["07_standard_error"] = Part(
     solution=standard_error,
+    cpu=True,
     cases=tuple((scores,) for scores in _SCORES),
     mistakes=(
         (
@@ -486,6 +489,7 @@ def _stretches(clusters):
 
 PARTS["07_clustered_error"] = Part(
     solution=clustered_error,
+    cpu=True,
     cases=(
         (_numbers(1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0), ["a", "a", "b", "b", "a", "c", "c"]),
         (_numbers(0.5, 2.0, -1.0, 0.25, 4.0), ["x", "y", "x", "x", "y"]),
@@ -589,6 +593,7 @@ def _apart(a, b):
 
 PARTS["07_paired_difference"] = Part(
     solution=paired_difference,
+    cpu=True,
     cases=(
         (
             _numbers(1.0, 0.0, 1.0, 0.0, 1.0, 0.0),

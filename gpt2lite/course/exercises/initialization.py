@@ -328,6 +328,7 @@ def _paired(a, b, t, half=lambda d, t: t * d.std() / len(d) ** 0.5, centre=torch
 
 PARTS["03_paired"] = Part(
     solution=paired,
+    cpu=True,
     cases=(
         (torch.tensor([6.5, 5.75, 6.25]), torch.tensor([6.375, 5.5, 6.0]), 4.30),
         (

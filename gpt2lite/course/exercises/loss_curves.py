@@ -52,6 +52,7 @@ def _exchanged(values, half_life):
 
 PARTS["05_ema"] = Part(
     solution=ema,
+    cpu=True,
     cases=(
         ([11.0, 9.0, 8.0, 7.5], 2.0),
         ([5.0, 5.0, 5.0], 10.0),
@@ -164,6 +165,7 @@ def _plain_unigram(train, held, V):
 
 PARTS["05_unigram"] = Part(
     solution=unigram,
+    cpu=True,
     cases=(  # train, held, V
         ([5, 5, 5, 1, 2, 5, 1], [5, 1, 5, 2], 8),
         ([1, 2, 1, 3], [1, 2, 0, 1], 4),
@@ -301,6 +303,7 @@ def _backwards(train, held, V):
 
 PARTS["05_bigram"] = Part(
     solution=bigram,
+    cpu=True,
     cases=(  # train, held, V
         ([1, 2, 1, 3, 1, 2, 2, 0], [1, 2, 1, 3, 1], 4),
         ([1, 2, 1, 3, 1, 2, 2, 0], [1, 1, 2, 2, 3, 3], 6),
@@ -495,6 +498,7 @@ def _not_finite_last(losses, stuck, best):
 
 PARTS["05_alarm"] = Part(
     solution=alarm,
+    cpu=True,
     cases=tuple(
         (losses, 2.9, 1.4)
         for losses in (

@@ -28,6 +28,7 @@ def _rounded(x, added=lambda whole: 0x7FFF + (whole >> 16 & 1), kept=-0x10000):
 
 PARTS["04_to_bf16"] = Part(
     solution=to_bf16,
+    cpu=True,
     cases=tuple(
         (torch.tensor(numbers),)
         for numbers in (
@@ -511,6 +512,7 @@ def _mean_and_format(rounded):
 
 PARTS["04_stochastic"] = Part(
     solution=stochastic,
+    cpu=True,
     exercise=True,
     cases=tuple(
         (torch.full((50_000,), number),) for number in (1 + 2.0**-9, 1.0, -1 - 3 * 2.0**-9, 0.1)
