@@ -1,4 +1,4 @@
-"""The command line: `python -m gpt2lite doctor`, `sample`, `train`, `evaluate`, `fetch`.
+"""The command line: `python -m gpt2lite doctor`, `sample`, `train`, `prepare`, `evaluate`, `fetch`.
 
 Knows how to ask and how to answer in a terminal; the work is done by the modules below.
 """
@@ -185,6 +185,38 @@ def train(
     print(f"done: {config.steps} steps")
 
 
+def prepare(
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")],
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+    max_tokens: Annotated[int | None, _hint("all", metavar="INT")] = None,
+    shard_tokens: int = 100_000_000,
+    column: str = "text",
+    seed: int = 1337,
+    workers: Annotated[int | None, _hint("one a core", metavar="INT")] = None,
+) -> None:
+    """Turn documents into token shards to train on; typed again, it goes on where it was.
+
+    Args:
+        source: fineweb-edu, a .jsonl or .parquet file, a pattern in quotes or an hf:// address.
+        folder: A folder for the shards; shard 0 is to validate on.
+        max_tokens: When to stop.
+        shard_tokens: When a shard is full.
+        column: The column whose texts are the documents.
+        seed: For the order of files, and of documents in a shard.
+        workers: Threads that encode.
+    """
+    from gpt2lite.prepare import prepare
+
+    options = {"max_tokens": max_tokens, "shard_tokens": shard_tokens, "column": column}
+    for shard in prepare(source, folder, **options, seed=seed, workers=workers):
+        speed = shard["bytes"] / 1e6 / shard["seconds"]
+        print(
+            f"{shard['name']}  {shard['documents']:>9,} documents  {shard['tokens']:>11,} tokens"
+            f"  {speed:.1f} MB/s",
+            flush=True,
+        )
+
+
 def evaluate(
     model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")],
     on: Annotated[str, _hint("pairs", metavar="TEXT|pairs|hellaswag")] = "pairs",
@@ -259,11 +291,12 @@ def main(args: list[str] | None = None) -> int:
                 "doctor": doctor,
                 "sample": sample,
                 "train": train,
+                "prepare": prepare,
                 "evaluate": evaluate,
                 "fetch": fetch,
             },
             prog="python -m gpt2lite",
-            description="GPT-2 from scratch: check this machine, sample, train, evaluate, fetch.",
+            description="GPT-2 from scratch: check, sample, train, prepare, evaluate, fetch.",
             args=args,
             config=(tyro.conf.FlagCreatePairsOff,),
         )

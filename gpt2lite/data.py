@@ -5,6 +5,7 @@ from: GPT-2's 50,257 ids fit. y is x moved by one token: what comes next at each
 """
 
 import hashlib
+import json
 import os
 import secrets
 from contextlib import suppress
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gpt2lite.tokenizer import get_tokenizer
+from gpt2lite.tokenizer import END_OF_TEXT, get_tokenizer
 
 CHUNK = 1 << 20  # tokens read at a time: a file on disk may be larger than memory
+MANIFEST = "manifest.json"  # what a folder of shards holds, as gpt2lite.prepare writes it
 
 
 class DataError(ValueError):
@@ -60,6 +62,52 @@ def load_tokens(path) -> np.ndarray:
     return tokens
 
 
+class Shards:
+    """One split ("train" or "val") of a folder of shards, read as one sequence of tokens, (n,).
+
+    Raises DataError if the folder has no manifest, or a shard is not as long as it says.
+    """
+
+    ndim = 1
+
+    def __init__(self, folder, split="train"):
+        folder = Path(folder)
+        try:
+            shards = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["shards"]
+            found = [shard for shard in shards if shard["split"] == split]
+            self.parts = [load_tokens(folder / shard["name"]) for shard in found]
+            lengths = [shard["tokens"] for shard in found]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{folder} holds no shards to read ({error}): write them with `python -m gpt2lite "
+                "prepare`"
+            ) from error
+        if not found or lengths != [len(part) for part in self.parts]:
+            raise DataError(f"{folder} lacks tokens to {split} on: prepare it once more, elsewhere")
+        self.ends = np.cumsum(lengths)
+        names = "".join(shard["sha256"] for shard in found)
+        self.sha256 = hashlib.sha256(names.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, where: slice) -> np.ndarray:
+        start, stop, _ = where.indices(len(self))
+        if start >= stop:
+            return self.parts[0][:0]
+        first, last = np.searchsorted(self.ends, [start, stop - 1], side="right")
+        pieces = []
+        for number in range(first, last + 1):
+            part = self.parts[number]
+            before = self.ends[number] - len(part)
+            pieces.append(part[max(0, start - before) : max(0, stop - before)])
+        return np.concatenate(pieces)
+
+    def max(self) -> int:
+        """Return the largest id, which every document begins with."""
+        return END_OF_TEXT
+
+
 def _check_tokens(tokens, what, advice):
     if tokens.ndim != 1 or tokens.dtype != np.uint16:
         raise DataError(
@@ -68,7 +116,12 @@ def _check_tokens(tokens, what, advice):
 
 
 def fingerprint(tokens: np.ndarray) -> str:
-    """Return the sha256 of token ids (n,): the same in any integer type, in memory or on disk."""
+    """Return the sha256 of token ids (n,): the same in any integer type, in memory or on disk.
+
+    Of shards, which may be larger than is read in a minute, it is that of their own sha256.
+    """
+    if isinstance(tokens, Shards):
+        return tokens.sha256
     digest = hashlib.sha256()
     for first in range(0, len(tokens), CHUNK):
         digest.update(np.asarray(tokens[first : first + CHUNK]).astype("<u4").tobytes())

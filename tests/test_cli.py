@@ -68,7 +68,7 @@ def text(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["doctor"], ["sample"], ["fetch"], ["train"], ["evaluate"]]
+    "command", [[], ["doctor"], ["sample"], ["fetch"], ["train"], ["prepare"], ["evaluate"]]
 )
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as done:
@@ -542,3 +542,17 @@ def test_evaluate_refuses_before_it_loads_the_model(monkeypatch, capsys):
     ):
         assert __main__.main(["evaluate", "gpt2", *command]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_prepare_writes_shards_and_goes_on(tmp_path, capsys):
+    rows = ({"body": f"{i} to be or not to be"} for i in range(90))
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["prepare", str(tmp_path / "my.jsonl"), str(tmp_path / "shards")]
+    command += ["--column", "body", "--shard-tokens", "200", "--workers", "2", "--seed", "3"]
+    assert __main__.main([*command, "--max-tokens", "300"]) == 0
+    assert re.search(r"^train_000001.npy +\d+ documents +\d+ tokens", capsys.readouterr().out, re.M)
+    assert __main__.main(command) == 0
+    out = capsys.readouterr().out
+    assert "train_000002.npy" in out and "val" not in out, "it begins anew"
+    assert __main__.main([*command[:-1], "4"]) == 1
+    assert "begun with seed=3, not 4" in capsys.readouterr().err

@@ -25,9 +25,9 @@ FLOORS = [
     "config precision cpu assets log plotting",
     "tokenizer model optim loss",
     "data sampling checkpoint hub corpora accounting",
-    "training evaluation completions pretrained card",
+    "training evaluation completions pretrained card planner",
     "pairs hellaswag",
-    "run",
+    "run prepare",
     "course.compare course.exercises course.html course.canvas course.attention course.names "
     "course.bits course.floats course.hidden course.records course.released course.unit_model",
     "course.judge course.mine course.figures",
@@ -120,6 +120,7 @@ def test_environment_has_the_packages_of_pyproject():
 
 # What we import that comes with a package of the list, by that package's own list.
 COMES_WITH = {
+    "fsspec": "huggingface-hub",
     "ipython": "ipywidgets",
     "packaging": "matplotlib",
     "pillow": "matplotlib",
