@@ -18,6 +18,7 @@ from gpt2lite.course.exercises import PARTS
 from gpt2lite.course.judge import judge
 
 BIT = math.log(2)
+NORMAL = statistics.NormalDist()
 
 
 # 03
@@ -345,6 +346,47 @@ def smooth_from_zero(values, half_life):
     return out
 
 
+# 07
+
+
+def best(score):
+    """Return a `choose` that takes the ending of the highest score(p, ending, by)."""
+
+    def choose(logprobs, endings, by):
+        scores = [float(score(p, text, by)) for p, text in zip(logprobs, endings, strict=True)]
+        return scores.index(max(scores))
+
+    return choose
+
+
+def length(p, text, by):
+    return {"sum": 1, "token": len(p), "character": len(text)}[by]
+
+
+def logprobs_in_fp64(model, context, completion):
+    logits = model(torch.tensor([context + completion]))[0, len(context) - 1 : -1].double()
+    return logits.log_softmax(-1)[range(len(completion)), completion]
+
+
+def clustered(scores, clusters, center=None, keep=False, factor=lambda n, G: G / (G - 1)):
+    """The clustered error by a dictionary; `keep` forgets to add, `center` is another mean."""
+    sums = {}
+    for score, name in zip(scores.tolist(), clusters, strict=True):
+        apart = score - (center(scores, clusters, name) if center else scores.mean().item())
+        sums[name] = apart if keep else sums.get(name, 0) + apart
+    squares = sum(s * s for s in sums.values())
+    return math.sqrt(factor(len(scores), len(sums)) * squares) / len(scores)
+
+
+def of_its_cluster(scores, clusters, name):
+    return scores[[c == name for c in clusters]].mean().item()
+
+
+def interval(a, b, clusters):
+    middle, half = (a - b).mean().item(), 1.96 * clustered(a - b, clusters)
+    return middle - half, middle + half
+
+
 RIGHT = {
     "03_first_loss": (
         lambda V, C, std: np.log(V) + C * std**2 / 2,
@@ -391,6 +433,21 @@ RIGHT = {
         lambda loss, t, b: [np.exp(loss), loss / BIT * t / b],
         lambda loss, t, b: torch.tensor([math.exp(loss), loss * t / b / BIT]),
         lambda loss, t, b: (torch.tensor(loss).exp(), np.float64(math.log2(math.e) * loss * t / b)),
+    ),
+    "07_bits_per_byte": (
+        lambda losses, pieces: sum(losses.tolist()) / BIT / sum(map(len, pieces)),
+        lambda losses, pieces: losses.double().sum().numpy() / len(b"".join(pieces)) / np.log(2),
+    ),
+    "07_completion_logprobs": (logprobs_in_fp64,),
+    "07_choose": (best(lambda p, text, by: p.sum() / length(p, text, by)),),
+    "07_standard_error": (lambda scores: statistics.stdev(scores.tolist()) / len(scores) ** 0.5,),
+    "07_clustered_error": (clustered,),
+    "07_paired_difference": (
+        lambda a, b, clusters: torch.tensor([(a - b).mean(), clustered(a - b, clusters)]),
+    ),
+    "07_items_needed": (
+        lambda d, s: math.ceil((1.96 + 0.84) ** 2 * s**2 / d**2),
+        lambda d, s: np.ceil(((1.96 + 0.84) * s / d) ** 2),
     ),
 }
 WRONG = {
@@ -544,6 +601,43 @@ WRONG = {
         lambda loss, t, b: (loss * t / b / BIT, math.exp(loss)),
         lambda loss, t, b: math.exp(loss),
     ),
+    "07_bits_per_byte": (
+        lambda losses, pieces: losses.sum() / BIT / len(b"".join(set(pieces))),
+        lambda losses, pieces: losses.sum() / BIT / len(b"".join(dict.fromkeys(pieces))),
+    ),
+    "07_choose": (
+        best(lambda p, t, by: p.sum() / (len(t.split()) if by == "token" else length(p, t, by))),
+        best(lambda p, t, by: (p.mean() if by == "character" else p.sum()) / length(p, t, by)),
+        best(lambda p, t, by: p.mean() / len(t) if by == "character" else p.mean()),
+        best(lambda p, text, by: p.sum() * length(p, text, by)),
+        best(lambda p, text, by: p.sum() / length(p, text, by) ** 0.5),
+        best(lambda p, text, by: p.max()),
+        best(lambda p, text, by: p.exp().sum() / length(p, text, by)),
+        lambda *case: 1 + best(lambda p, text, by: p.sum() / length(p, text, by))(*case),
+    ),
+    "07_standard_error": (
+        lambda scores: (scores.mean() * (1 - scores.mean()) / (len(scores) - 1)).sqrt(),
+        lambda scores: (scores.mean() * (1 - scores.mean()) / len(scores)) ** 0.5,
+    ),
+    "07_clustered_error": (
+        lambda scores, clusters: clustered(scores, clusters, keep=True),
+        lambda scores, clusters: clustered(scores, clusters, center=of_its_cluster),
+        lambda scores, clusters: clustered(scores, clusters, factor=lambda n, G: n / (n - 1)),
+        lambda scores, clusters: clustered(scores, clusters, factor=lambda n, G: (G - 1) / G),
+    ),
+    "07_paired_difference": (
+        lambda a, b, clusters: ((a - b).mean(), clustered(a, clusters)),
+        lambda a, b, clusters: ((a - b).mean(), clustered((a - b).abs(), clusters)),
+        lambda a, b, clusters: (clustered(a - b, clusters), (a - b).mean()),
+        interval,
+    ),
+    "07_items_needed": (
+        lambda d, s: math.ceil(2 * ((1.96 + 0.84) * s / d) ** 2),
+        lambda d, s: math.ceil(((1.96 - 0.84) * s / d) ** 2),
+        lambda d, s: math.ceil((1.96 * s / d) ** 2 / 0.8),
+        lambda d, s: math.ceil(((1.64 + 0.84) * s / d) ** 2),
+        lambda d, s: math.ceil((sum(map(NORMAL.inv_cdf, (0.975, 0.8))) * s / d) ** 2),
+    ),
 }
 PLAIN = re.compile(r"it returns [^:]*, expected [^:]*$")  # a first difference, with no reason
 
@@ -570,3 +664,32 @@ def test_most_wrong_answers_get_a_sentence_of_their_own():
     said = [judge(answer, PARTS[name]).sentence for name, some in WRONG.items() for answer in some]
     plain = [sentence for sentence in said if PLAIN.search(sentence)]
     assert len(plain) <= 0.2 * len(said), "\n".join(plain)
+
+
+# Two answers that an index can't tell apart must not be told the same: here, of how they were made.
+TOLD = {
+    ("07_choose", 0): "words, not tokens",
+    ("07_choose", 1): "by the tokens and by the characters",
+    ("07_choose", 2): "divides by the tokens",
+    ("07_choose", 3): "multiplied",
+    ("07_choose", 4): "",
+    ("07_choose", 5): "",
+    ("07_choose", 6): "",
+    ("07_choose", 7): "indices begin at 0",
+    ("07_standard_error", 0): "fits all",
+    ("07_clustered_error", 0): "last item",
+    ("07_clustered_error", 1): "cluster's own mean",
+    ("07_clustered_error", 2): "counts items",
+    ("07_clustered_error", 3): "upside down",
+    ("07_paired_difference", 0): "a alone",
+    ("07_paired_difference", 1): "abs()",
+    ("07_paired_difference", 2): "swapped",
+    ("07_paired_difference", 3): "ends of the 95 % interval",
+}
+
+
+@pytest.mark.parametrize("name, number", TOLD, ids=lambda part: str(part))
+def test_a_wrong_answer_of_07_is_told_its_own_mistake_or_none(name, number):
+    sentence = judge(WRONG[name][number], PARTS[name]).sentence
+    told = TOLD[name, number]
+    assert told in sentence and bool(told) != bool(PLAIN.search(sentence)), sentence

@@ -1,16 +1,18 @@
-"""One training run, measured as it goes: the margins of the pairs rank its checkpoints.
+"""The run that made gpt2lite-plays, once more: the benchmark of pairs ranks its checkpoints.
 
     python -m gpt2lite.course.ranked LOG
 
-trains the course's small model as its `plays` run did, but for 600 steps of 8 x 64 tokens at twice
-the rate, and keeps it on the way in build/ranked. Then each of them answers the pairs. A second
-call finds them there, and only answers.
+begins with the same weights as that run, trains with its settings on its batches, and lets the
+model answer the pairs at four marks. A minute on a GPU, an hour on a core. A GPU draws other
+dropout masks than a CPU and adds in another order: there the run ends near the released model, not
+at it.
 """
 
 import sys
-from dataclasses import asdict, replace
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import asdict
 
+import numpy as np
 import torch
 
 from gpt2lite import GPT, GPTConfig, cpu, data, evaluation, pairs, run
@@ -20,59 +22,47 @@ from gpt2lite.course.records import recorded
 from gpt2lite.log import Log, header, read_log
 from gpt2lite.precision import pick
 
-MARKS = (0, 150, 300, 600)  # steps done
-KEPT = Path("build/ranked")
-SHORT = {"steps": MARKS[-1], "seq_len": 64, "lr": 2e-3, "warmup_steps": 50}  # no pair is longer
+MARKS = (0, 400, 1200, 3500)  # steps done
 VAL_FRACTION = 0.05
 
 
 def settings() -> tuple[GPTConfig, TrainConfig, str]:
-    """Return what the plays run was made with, but for what makes this one short."""
+    """Return the sizes, the settings and the text of the plays run."""
     head, _ = read_log(recorded("plays"))
-    config = replace(TrainConfig(**head["training"]), **SHORT)
-    return GPTConfig(**head["model"]), config, head["data"]
+    return GPTConfig(**head["model"]), TrainConfig(**head["training"]), head["data"]
 
 
-def train(tokens) -> None:
-    """Train, and keep the model at each mark: 3 minutes on a core."""
+def start(precision) -> tuple[GPT, Iterator[dict], np.ndarray]:
+    """Return the model before its first step, its run (see run.train), and the validation text."""
     cpu.keep_process_memory()
-    sizes, config, _ = settings()
+    sizes, config, text = settings()
+    seen, unseen = data.split(data.encode(load_text(text)), VAL_FRACTION)
     torch.manual_seed(config.seed)
-    model = GPT(sizes)
-    model.save_pretrained(KEPT / "0")
-    for record in run.train(model, tokens, config, order="random"):
-        if (done := record["step"] + 1) in MARKS:
-            model.save_pretrained(KEPT / str(done))
+    model = GPT(sizes).to(precision.device)
+    return model, run.train(model, seen, config, precision, order="random"), unseen
 
 
 def main(log):
-    """Train unless that is done, let each model answer the pairs, and write the log."""
+    """Train, let the model answer the pairs at each mark, and write a line for it."""
     sizes, config, text = settings()
-    tokens = data.encode(load_text(text))
-    seen, unseen = data.split(tokens, VAL_FRACTION)
-    if not (KEPT / str(MARKS[-1])).exists():
-        train(seen)
-    benchmark = pairs.make_pairs()
+    precision, benchmark = pick(), pairs.make_pairs()
+    model, steps, unseen = start(precision)
     command = f"python -m gpt2lite.course.ranked {log}"
-    parts = pick().dtype, asdict(sizes), asdict(config)
-    lines = Log(log, header(command, text, torch.device("cpu"), *parts))
-    for step in MARKS:
-        model = GPT.from_pretrained(KEPT / str(step))
+    parts = precision.dtype, asdict(sizes), asdict(config)
+    lines = Log(log, header(command, text, precision.device, *parts))
+
+    def mark(done):
         margins = pairs.margins(model, benchmark)
         share, error, n = pairs.accuracies(benchmark, margins)["all"]
-        shape = config.batch_size, config.seq_len
-        validation = evaluation.validation_loss(model, unseen, *shape, batches=32)
-        lines.write(
-            {
-                "step": step,
-                "validation": round(validation, 4),
-                "accuracy": round(share, 4),
-                "error": round(error, 4),
-                "margins": [float(f"{margin:.4g}") for margin in margins],
-            }
-        )
-        told = f"{share:.1%} ± {error:.1%} of {n} pairs, by {margins.mean():.3f} nats on average"
-        print(f"{step:>5} steps: loss {validation:.3f}, {told}")
+        loss = evaluation.validation_loss(model, unseen, config.batch_size, config.seq_len)
+        record = {"step": done, "validation": round(loss, 4), "accuracy": round(share, 4)}
+        lines.write(record | {"margins": [float(f"{margin:.4g}") for margin in margins]})
+        print(f"{done:>5} steps: loss {loss:.3f}, {share:.1%} ± {error:.1%} of {n} pairs")
+
+    mark(0)
+    for record in steps:
+        if record["step"] + 1 in MARKS:
+            mark(record["step"] + 1)
 
 
 if __name__ == "__main__":

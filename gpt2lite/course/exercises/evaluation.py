@@ -43,6 +43,7 @@ PARTS["07_bits_per_byte"] = Part(
         (_numbers(1.0, 3.0), [" café".encode(), b"!"]),
         (_numbers(5.0, 0.25, 1.0, 0.5), [b"\xe4\xbd", b"\xa0", "好".encode(), b"\n"]),
         (_numbers(3.5), ["🎭".encode()]),
+        (_numbers(2.0, 1.0, 3.0, 0.5, 0.25), [b"to", b" be", b" or", b" to", b" be"]),
     ),
     mistakes=(
         (
@@ -99,6 +100,11 @@ PARTS["07_bits_per_byte"] = Part(
         (
             lambda losses, pieces: -bits_per_byte(losses, pieces),
             "the sign: losses are -ln p already, so the result isn't negative",
+        ),
+        (
+            lambda losses, pieces: _bits(losses, _bytes(set(pieces))),
+            "a token that comes twice is counted once: add up the bytes of all pieces, not of "
+            "set(pieces)",
         ),
         (
             lambda losses, pieces: math.exp(losses.mean().item()),
@@ -173,6 +179,7 @@ def _from_context(model, context, completion):
 
 PARTS["07_completion_logprobs"] = Part(
     solution=completion_logprobs,
+    seen=lambda value: value.float(),  # computed in fp64 it is right, too
     cases=(
         (_model(), [5, 2, 11], [7, 1]),
         (_model(), [4], [12, 0, 3, 3]),
@@ -293,22 +300,31 @@ def _lowest(logprobs, endings, by):
     return scores.index(min(scores))
 
 
-# Four endings such that each measure prefers another one.
-_ENDINGS = ["goes", "sits down and waits", "unquestioningly unperturbed", "eats it all up now"]
-_LOGPROBS = [
-    _numbers(-6.0),
-    _numbers(-2.0, -3.0, -1.0, -3.0),
-    _numbers(-1.5, -2.0, -1.75, -1.0, -1.5, -0.75),
-    _numbers(-1.5, -1.0, -2.5, -0.5, -1.0),
-]
+# Fourteen endings of which each measure prefers another one, and so does each mistake below: an
+# index alone tells little, but from so many it is no accident that two functions choose the same.
+_LOGPROBS, _ENDINGS = zip(
+    (_numbers(-5.25, -3.0, -3.5, -5.5, -2.75, -1.25, -4.25), "sits down and waits"),
+    (_numbers(-4.5, -3.5, -1.75, -1.5, -2.25, -1.75), "unquestioningly unperturbed"),
+    (_numbers(-5.5, -4.25), "to the café at eight"),
+    (_numbers(-4.25, -0.75, -1.0), "no"),
+    (_numbers(-0.5, -5.25), "never again"),
+    (_numbers(-4.25, -0.75), "goes"),
+    (_numbers(-2.25, -0.5, -5.0, -1.25), "eats it all up now"),
+    (_numbers(-5.75, -4.0), "a b c d e f"),
+    (_numbers(-5.75), "I do"),
+    (_numbers(-6.0, -3.0, -3.75, -4.5, -2.5, -0.75, -2.25), "out"),
+    (_numbers(-2.25, -3.75), "é"),
+    (_numbers(-2.0, -2.0, -0.5, -1.0, -0.75, -4.5), "déjà vu"),
+    (_numbers(-4.0, -3.75, -1.75, -0.25, -0.75, -0.5), "in Århus"),
+    (_numbers(-6.0), "naïveté"),
+    strict=True,
+)
 
 PARTS["07_choose"] = Part(
     solution=choose,
     cpu=True,
     cases=(
-        (_LOGPROBS, _ENDINGS, "sum"),
-        (_LOGPROBS, _ENDINGS, "token"),
-        (_LOGPROBS, _ENDINGS, "character"),
+        *((list(_LOGPROBS), list(_ENDINGS), by) for by in ("sum", "token", "character")),
         ([_numbers(-3.0), _numbers(-2.0, -3.0)], ["ééé", "bbbbbb"], "character"),
         ([_numbers(-3.0), _numbers(-2.5, -3.0)], ["aa", "bbbb"], "character"),
     ),
@@ -339,9 +355,37 @@ PARTS["07_choose"] = Part(
         ),
         (
             lambda logprobs, endings, by: _choose(
+                logprobs, endings, by, token=lambda p, text: len(text.split())
+            ),
+            "these are words, not tokens: an ending's tokens are as many as its log-probabilities, "
+            "len(p)",
+        ),
+        (
+            lambda logprobs, endings, by: _choose(
                 logprobs, endings, by, character=lambda p, text: len(text.split())
             ),
             "these are words: divide by the characters, len(ending)",
+        ),
+        (
+            lambda logprobs, endings, by: _choose(
+                logprobs, endings, by, character=lambda p, text: len(p) * len(text)
+            ),
+            "it divides by the tokens and by the characters: take the sum over the characters, "
+            "not the mean",
+        ),
+        (
+            lambda logprobs, endings, by: _choose(
+                logprobs,
+                endings,
+                by,
+                token=lambda p, text: 1 / len(p),
+                character=lambda p, text: 1 / len(text),
+            ),
+            "the sum is multiplied by the length: divide it",
+        ),
+        (
+            lambda logprobs, endings, by: choose(logprobs, endings, by) + 1,
+            "indices begin at 0",
         ),
         (
             lambda logprobs, endings, by: _choose(
@@ -378,14 +422,14 @@ def standard_error(scores):
     return (scores.std() / math.sqrt(len(scores))).item()
 
 
-def _binary(scores):
+def _binary(scores, n):
     p = scores.mean().item()
-    return math.sqrt(p * (1 - p) / len(scores)) if 0 <= p <= 1 else math.nan
+    return math.sqrt(p * (1 - p) / n)
 
 
 _SCORES = (
     _numbers(1.0, 0.0, 1.0, 1.0),
-    _numbers(0.5, 2.0, -1.0, 0.25, 4.0),
+    _numbers(0.5, 0.75, 0.0, 0.25, 1.0, 0.125),
     _numbers(0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0),
     _numbers(1.0, 1.0, 1.0),
 )
@@ -417,9 +461,14 @@ PARTS["07_standard_error"] = Part(
             "as std() does of itself",
         ),
         (
-            _binary,
+            lambda scores: _binary(scores, len(scores)),
             "√(p(1 − p)/n) fits scores of 0 and 1 alone, and divides by n: scores.std() fits all "
             "and divides by n - 1",
+        ),
+        (
+            lambda scores: _binary(scores, len(scores) - 1),
+            "right for scores of 0 and 1, but an item may score anything, such as 0.25: "
+            "scores.std() fits all",
         ),
         (
             lambda scores: 1.96 * standard_error(scores),
@@ -470,9 +519,19 @@ def _means(scores, clusters):
     return _numbers(*(s / n for s, n in zip(_sums(scores, clusters, 0.0), sizes, strict=True)))
 
 
+def _from_sums(sums, clusters):
+    return _corrected(clusters) * _root(sums) / len(clusters)
+
+
 def _means_apart(scores, clusters):
     """Return each cluster's mean deviation from the mean of all items."""
     return (_means(scores, clusters) - scores.mean()).tolist()
+
+
+def _one_of_each(scores, clusters):
+    """Return how far the last score of each cluster lies from the mean of all."""
+    center = scores.mean().item()
+    return [s - center for s in dict(zip(clusters, scores.tolist(), strict=True)).values()]
 
 
 def _sizes_apart(scores, clusters):
@@ -491,7 +550,10 @@ PARTS["07_clustered_error"] = Part(
     solution=clustered_error,
     cpu=True,
     cases=(
-        (_numbers(1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0), ["a", "a", "b", "b", "a", "c", "c"]),
+        (
+            _numbers(1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0),
+            ["a", "a", "b", "b", "a", "c", "c", "c"],
+        ),
         (_numbers(0.5, 2.0, -1.0, 0.25, 4.0), ["x", "y", "x", "x", "y"]),
         (_numbers(1.0, 0.0, 1.0, 1.0), ["p", "q", "r", "s"]),
         (_numbers(0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0), [3, 1, 3, 2, 1, 3, 2]),
@@ -567,6 +629,36 @@ PARTS["07_clustered_error"] = Part(
             "each cluster's deviations are averaged: add them up, and only then square",
         ),
         (
+            lambda scores, clusters: _from_sums(_one_of_each(scores, clusters), clusters),
+            "a cluster keeps its last item alone: add to what is there, with +=",
+        ),
+        (
+            lambda scores, clusters: _from_sums(
+                _one_of_each(scores.flip(0), clusters[::-1]), clusters
+            ),
+            "a cluster keeps its first item alone: add to what is there, with +=",
+        ),
+        (
+            lambda scores, clusters: 0.0,
+            "taken from its cluster's own mean, the deviations add up to 0: take the mean of all "
+            "items",
+        ),
+        (
+            lambda scores, clusters: (
+                math.sqrt(len(scores) / (len(scores) - 1))
+                * _root(_sums(scores, clusters))
+                / len(scores)
+            ),
+            "the factor counts items, n / (n - 1): the independent ones are the clusters, "
+            "G / (G - 1)",
+        ),
+        (
+            lambda scores, clusters: (
+                _root(_sums(scores, clusters)) / _corrected(clusters) / len(scores)
+            ),
+            "the factor is upside down: G / (G - 1) makes the error larger",
+        ),
+        (
             lambda scores, clusters: clustered_error(scores, _stretches(clusters)),
             "a cluster is cut where another one stands in between, as groupby does: items of a "
             "cluster need not be neighbours, so collect the sums in a dictionary",
@@ -591,14 +683,19 @@ def _apart(a, b):
     return (a.mean() - b.mean()).item()
 
 
+def _interval(a, b, clusters, errors):
+    difference, error = paired_difference(a, b, clusters)
+    return difference - errors * error, difference + errors * error
+
+
 PARTS["07_paired_difference"] = Part(
     solution=paired_difference,
     cpu=True,
     cases=(
         (
-            _numbers(1.0, 0.0, 1.0, 0.0, 1.0, 0.0),
-            _numbers(1.0, 1.0, 1.0, 0.0, 0.0, 1.0),
-            ["a", "a", "b", "b", "b", "c"],
+            _numbers(1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0),
+            _numbers(1.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0),
+            ["a", "a", "b", "b", "b", "c", "c"],
         ),
         (_numbers(0.5, 2.0, -1.0, 0.25), _numbers(1.5, 2.5, 0.0, 0.0), ["x", "y", "x", "y"]),
         (_numbers(0.0, 1.0, 1.0, 0.0), _numbers(0.0, 0.0, 0.0, 0.0), ["p", "q", "r", "s"]),
@@ -643,6 +740,26 @@ PARTS["07_paired_difference"] = Part(
             "error of the differences",
         ),
         (
+            lambda a, b, clusters: (_apart(a, b), clustered_error(a, clusters)),
+            "this is the error of a alone: take the clustered error of the differences, a - b",
+        ),
+        (
+            lambda a, b, clusters: (_apart(a, b), clustered_error(b, clusters)),
+            "this is the error of b alone: take the clustered error of the differences, a - b",
+        ),
+        (
+            lambda a, b, clusters: paired_difference(a, b, clusters)[::-1],
+            "the two are swapped: the difference comes first, then its error",
+        ),
+        (
+            lambda a, b, clusters: _interval(a, b, clusters, 1.96),
+            "these are the ends of the 95 % interval: return the difference and its error",
+        ),
+        (
+            lambda a, b, clusters: _interval(a, b, clusters, 1.0),
+            "these are the difference minus and plus its error: return the two as they are",
+        ),
+        (
             lambda a, b, clusters: (_apart(a, b), clustered_error((a - b).abs(), clusters)),
             "abs() in the error loses which model was right: take the error of a - b as it is",
         ),
@@ -683,12 +800,33 @@ def items_needed(difference, deviation):
 PARTS["07_items_needed"] = Part(
     solution=items_needed,
     exercise=True,
-    cases=((0.01, 0.4), (0.02, 0.65), (0.25, 1.0), (0.003, 0.3)),
+    cases=((0.01, 0.41), (0.02, 0.63), (0.25, 1.0), (0.003, 0.31)),
     mistakes=(
         (
             lambda difference, deviation: math.ceil((1.96 * deviation / difference) ** 2),
             "with so many items the difference lies just on the edge of the interval, and half of "
             "the tests miss it: it should lie 1.96 + 0.84 standard errors away from 0",
+        ),
+        (
+            lambda difference, deviation: math.ceil(2 * (2.8 * deviation / difference) ** 2),
+            "there is no factor 2: `deviation` is that of the difference, in which both models are",
+        ),
+        (
+            lambda difference, deviation: math.ceil((1.12 * deviation / difference) ** 2),
+            "0.84 is subtracted: the difference must lie 1.96 + 0.84 standard errors away from 0",
+        ),
+        (
+            lambda difference, deviation: math.ceil((1.96 * deviation / difference) ** 2 / 0.8),
+            "80 % more often is not 1 / 0.8 as many items: add 0.84 standard errors to the 1.96",
+        ),
+        (
+            lambda difference, deviation: math.ceil((2.48 * deviation / difference) ** 2),
+            "1.64 asks in one direction only: the 95 % interval reaches 1.96 standard errors to "
+            "each side",
+        ),
+        (
+            lambda difference, deviation: math.ceil((2.8015852 * deviation / difference) ** 2),
+            "right but for rounding: take 1.96 and 0.84 as they are written here",
         ),
         (
             lambda difference, deviation: math.ceil(2.8 * deviation / difference),
