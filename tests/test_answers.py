@@ -17,7 +17,7 @@ import torch
 from gpt2lite.course.exercises import PARTS
 from gpt2lite.course.judge import judge
 
-BIT = math.log(2)
+BIT, INF = math.log(2), math.inf
 NORMAL = statistics.NormalDist()
 
 
@@ -75,6 +75,107 @@ def init_without_biases(model):
     init_by_module(model)
     for p, before in kept:
         p.data.copy_(before)
+
+
+def init_else_draws(model, layers=None, draw=torch.nn.init.normal_):
+    for name, p in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(p)
+        elif name == "wpe.weight":
+            draw(p, std=0.01)
+        elif "c_proj" in name:
+            draw(p, std=0.02 / math.sqrt(2 * (layers or model.config.n_layer)))
+        elif layers is None or p.dim() > 1:
+            draw(p, std=0.02)
+
+
+def init_positional(model):
+    init_by_module(model)
+    for p in model.parameters():
+        if p.dim() > 1:
+            torch.nn.init.normal_(p, 0.02)
+
+
+def init_rebinding(model):
+    for name, p in model.named_parameters():
+        if name.endswith("bias"):
+            p.data.fill_(0)
+        elif p.dim() > 1:
+            p = torch.randn_like(p) * 0.02  # noqa: PLW2901
+
+
+def init_in_place(model):
+    for p in model.parameters():
+        p.mul_(0).add_(torch.randn_like(p), alpha=0.02)
+
+
+def init_uniform(model):
+    init_by_module(model)
+    for p in model.parameters():
+        if p.dim() > 1:
+            limit = p.std().item() * math.sqrt(3)
+            p.data.uniform_(-limit, limit)
+
+
+def init_positive(model):
+    init_by_module(model)
+    for p in model.parameters():
+        p.data.abs_()
+
+
+def init_of_a_new_model(model):
+    new = type(model)(model.config)
+    init_by_module(new)
+    return new
+
+
+def init_seeding(model):
+    for name, p in model.named_parameters():
+        torch.manual_seed(1337)
+        if p.dim() > 1:
+            std = 0.01 if name.startswith("wpe") else 0.02
+            std /= math.sqrt(2 * model.config.n_layer) if "c_proj" in name else 1
+            p.data.normal_(0, std)
+        else:
+            p.data.fill_(name.endswith("weight"))
+
+
+def adds_in_place(block, x):
+    x += (attended := block.attn(block.ln_1(x)))
+    return attended, block.mlp(block.ln_2(x))
+
+
+def adds_after_norm(block, x):
+    attended = block.ln_1(block.attn(x))
+    return attended, block.ln_2(block.mlp(x + attended))
+
+
+def adds_crossed(block, x):
+    attended = block.attn(block.ln_2(x))
+    return attended, block.mlp(block.ln_1(x + attended))
+
+
+def covers_by_loop(n, t):
+    held = 0
+    for _ in range(4000):
+        d = np.random.default_rng().normal(3, 2, n)
+        held += abs(d.mean() - 3) <= t * d.std(ddof=1) / math.sqrt(n)
+    return held / 4000
+
+
+def covers_by_numpy(n, t):
+    d = np.random.default_rng(1).standard_normal((n, 9000))
+    return np.mean(np.abs(d.mean(0)) < t * d.std(0, ddof=1) / np.sqrt(n))
+
+
+def covers_ddof_0(n, t):
+    d = np.random.default_rng(1).standard_normal((n, 9000))
+    return np.mean(np.abs(d.mean(0)) < t * d.std(0) / np.sqrt(n))
+
+
+def covers_known_std(n, t):
+    d = np.random.default_rng(1).standard_normal((n, 9000))
+    return np.mean(np.abs(d.mean(0)) < t * d.std() / np.sqrt(n))
 
 
 def adds_twice(block, x):
@@ -164,6 +265,66 @@ def step_accumulates(compute_loss, weights, optimizer, scaler):
     return loss.item(), norm.item()
 
 
+def step_clips_each(compute_loss, weights, optimizer, scaler):
+    optimizer.zero_grad()
+    scaler.scale(loss := compute_loss()).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.stack([torch.nn.utils.clip_grad_norm_([w], 1.0) for w in weights]).norm()
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
+
+
+def step_normalizes(compute_loss, weights, optimizer, scaler):
+    optimizer.zero_grad()
+    scaler.scale(loss := compute_loss()).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.cat([w.grad.flatten() for w in weights]).norm()
+    for w in weights:
+        w.grad.div_(norm)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
+
+
+def step_updates_twice(compute_loss, weights, optimizer, scaler):
+    found = step_by_hand(compute_loss, weights, optimizer, scaler)
+    scaler.update()
+    return found
+
+
+def step_unscales_early(compute_loss, weights, optimizer, scaler):
+    optimizer.zero_grad()
+    scaled = scaler.scale(loss := compute_loss())
+    scaler.unscale_(optimizer)
+    scaled.backward()
+    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
+
+
+def step_clears_late(compute_loss, weights, optimizer, scaler):
+    scaler.scale(loss := compute_loss()).backward()
+    scaler.unscale_(optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    optimizer.zero_grad()
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
+
+
+def step_divides_by_hand(compute_loss, weights, optimizer, scaler):
+    optimizer.zero_grad()
+    scaler.scale(loss := compute_loss()).backward()
+    for w in weights:
+        w.grad /= scaler.get_scale()
+    norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    scaler.step(optimizer)
+    scaler.update()
+    return loss.item(), norm.item()
+
+
 def step_unscales_twice(compute_loss, weights, optimizer, scaler):
     optimizer.zero_grad()
     loss = compute_loss()
@@ -184,10 +345,35 @@ def rescale_by_sum(grads, scale, good, interval):
 
 
 def rescale_by_numpy(grads, scale, good, interval):
-    skip = not np.isfinite(torch.cat(grads).numpy()).all()
+    skip = not all(np.isfinite(grad.numpy()).all() for grad in grads)
     good = 0 if skip else good + 1
     grown = good == interval
     return skip, np.float64(scale * (0.5 if skip else 2 if grown else 1)), 0 if grown else good
+
+
+def rescale_ever(grads, scale, good, interval, finite=lambda g: g.isfinite().all()):
+    return (False, scale, good + 1) if all(map(finite, grads)) else (True, scale / 2, 0)
+
+
+def rescale_joined(grads, scale, good, interval, join=torch.stack):
+    return rescale_by_sum([join(grads)], scale, good, interval)
+
+
+def rescale_not_below_1(grads, scale, good, interval):
+    skip, scale, good = rescale_by_sum(grads, scale, good, interval)
+    return skip, max(1.0, scale), good
+
+
+def rescale_whole(grads, scale, good, interval):
+    if not all(grad.isfinite().all() for grad in grads):
+        return True, scale // 2, 0
+    return rescale_by_sum(grads, scale, good, interval)
+
+
+def rescale_last(grads, scale, good, interval):
+    for grad in grads:
+        skip = not grad.isfinite().all()
+    return rescale_by_sum([torch.tensor(INF if skip else 1.0)], scale, good, interval)
 
 
 def rescale_keeps_counting(grads, scale, good, interval):
@@ -217,8 +403,8 @@ def bits_half_up(x):
     return ((x.view(torch.int32) + 2**15) >> 16 << 16).view(torch.float32)
 
 
-def noise_by_numpy(x):
-    noise = np.random.default_rng(0).integers(0, 2**16, len(x), dtype=np.uint32)
+def noise_by_numpy(x, low=0, high=2**16, one=False):
+    noise = np.random.default_rng(0).integers(low, high, 1 if one else len(x)).astype(np.uint32)
     return torch.from_numpy((x.numpy().view(np.uint32) + noise >> 16 << 16).view(np.float32))
 
 
@@ -226,6 +412,17 @@ def noise_in_proportion(x):
     below = bits_cut(x)
     above = (below.view(torch.int32) + 0x10000).view(torch.float32)
     return torch.where(torch.rand_like(x) < (x - below) / (above - below), above, below)
+
+
+def noise_wrong_way(x):
+    below = bits_cut(x)
+    above = (below.view(torch.int32) + 0x10000).view(torch.float32)
+    return torch.where(torch.rand_like(x) > (x - below) / (above - below), above, below)
+
+
+def noise_once(x):
+    whole = x.view(torch.int32) + torch.randint(0, 2**16, (1,), dtype=torch.int32)
+    return (whole & -0x10000).view(torch.float32)
 
 
 # 05
@@ -399,6 +596,7 @@ RIGHT = {
     "03_additions": (
         adds_twice,
         lambda block, x: [a := block.attn(block.ln_1(x)), block.mlp(block.ln_2(a + x))],
+        lambda block, x: torch.stack(adds_twice(block, x)),
     ),
     "03_paired": (
         by_numpy,
@@ -406,12 +604,7 @@ RIGHT = {
         lambda a, b, t: ((a - b).mean(), t * (a - b).var().sqrt() / math.sqrt(a.numel())),
         lambda a, b, t: torch.tensor(by_numpy(a, b, t)),
     ),
-    "03_loss_at": (
-        lambda V, C, std, rms: np.logaddexp(math.log(V) + C * std**2 / 2, C * std**2 / rms),
-        lambda V, C, std, rms: torch.logsumexp(
-            torch.tensor([math.log(V) + C * std**2 / 2, C * std**2 / rms]), 0
-        ),
-    ),
+    "03_coverage": (covers_by_loop, covers_by_numpy),
     "04_pick_dtype": (by_major, lambda c: np.str_(by_major(c))),
     "04_to_bf16": (bits_by_numpy, bits_by_remainder),
     "04_scaled_step": (step_by_hand, step_scaled_before_zero_grad),
@@ -460,6 +653,16 @@ WRONG = {
         lambda V, C, std: math.log(1 / V) + C * std**2 / 2,
         lambda V, C, std: print(math.log(V) + C * std**2 / 2),
         lambda V, C, std: math.log(V),
+        lambda V, C, std: math.log(V) + C * std**2 // 2,
+        lambda V, C, std: math.log(V + 0.5 * C * std**2),
+        lambda V, C, std: np.log(V) + np.sqrt(C) * std**2 / 2,
+        lambda V, C, std: np.log(V) + 768 * std**2 / 2,
+        lambda V, C, std: np.log(V) + C * 4e-4 / 2,
+        lambda V, C, std: np.log(V) * (C * std**2 / 2),
+        lambda V, C, std: (np.log(V) + C * std**2 / 2) / BIT,
+        lambda V, C, std: np.log(C) + V * std**2 / 2,
+        lambda V, C, std: np.log(np.log(V) * np.exp(C * std**2 / 2)),
+        lambda V, C, std: float(f"{np.log(V) + C * std**2 / 2:.2f}"),
     ),
     "03_init_gpt2": (
         init_of_the_first_layer,
@@ -468,6 +671,16 @@ WRONG = {
         init_without_biases,
         lambda model: init_by_module(model) or model,
         lambda model: model.apply(lambda m: hasattr(m, "bias") and m.bias.data.zero_()) and None,
+        init_else_draws,
+        lambda model: init_else_draws(model, layers=6),
+        lambda model: init_else_draws(model, layers=12),
+        init_positional,
+        init_rebinding,
+        init_in_place,
+        init_uniform,
+        init_positive,
+        init_of_a_new_model,
+        init_seeding,
     ),
     "03_additions": (
         lambda block, x: (block.attn(x), block.mlp(x)),
@@ -476,6 +689,12 @@ WRONG = {
         lambda block, x: block(x) - x,
         lambda block, x: (block.attn(block.ln_1(x)), block(x)),
         lambda block, x: tuple(t.detach() for t in PARTS["03_additions"].solution(block, x)),
+        adds_in_place,
+        adds_after_norm,
+        adds_crossed,
+        lambda block, x: (adds_twice(block, x)[0], block(x)),
+        lambda block, x: (adds_twice(block, x)[0], x + adds_twice(block, x)[1]),
+        lambda block, x: (*adds_twice(block, x), block(x)),
     ),
     "03_paired": (
         ddof_0,
@@ -485,12 +704,22 @@ WRONG = {
         lambda a, b, t: by_numpy(a, b, 1.96),
         lambda a, b, t: by_numpy(a, b, t)[::-1],
         lambda a, b, t: (a - b, t),
+        lambda a, b, t: ((a - b).mean(), t * a.std() / len(a) ** 0.5),
+        lambda a, b, t: ((a - b).mean(), t * (a.std() - b.std()) / len(a) ** 0.5),
+        lambda a, b, t: ((a - b).mean(), t * (a - b).std() / 5**0.5),
+        lambda a, b, t: ((a - b).median(), by_numpy(a, b, t)[1]),
+        lambda a, b, t: (
+            by_numpy(a, b, t)[0],
+            *(by_numpy(a, b, t)[0] + s * by_numpy(a, b, t)[1] for s in (-1, 1)),
+        ),
     ),
-    "03_loss_at": (
-        lambda V, C, std, rms: math.log(V) + C * std**2 / 2 + math.exp(C * std**2 / rms),
-        lambda V, C, std, rms: math.log(V) + np.logaddexp(C * std**2 / 2, C * std**2 / rms),
-        lambda V, C, std, rms: math.log(V * math.exp(C * std**2 / 2) + math.exp(C * std**2 / rms)),
-        lambda V, C, std, rms: np.logaddexp(math.log(V) + C * std**2 / 2, C * std / rms),
+    "03_coverage": (
+        covers_ddof_0,
+        covers_known_std,
+        lambda n, t: 1 - covers_by_numpy(n, t),
+        lambda n, t: 100 * covers_by_numpy(n, t),
+        lambda n, t: covers_by_numpy(n, 2.78),
+        lambda n, t: 0.95,
     ),
     "04_pick_dtype": (
         lambda c: "bf16" if c == (8, 0) else by_major(c) if by_major(c) != "bf16" else "fp16",
@@ -500,6 +729,8 @@ WRONG = {
         lambda c: {"fp32": torch.float32, "fp16": torch.half, "bf16": torch.bfloat16}[by_major(c)],
         lambda c: "bf16" if c and c[0] >= 8 else "fp16",
         lambda c: "fp16" if c else "fp32",
+        lambda c: "fp32" if c < (7, 0) or c is None else by_major(c),
+        lambda c: "bf16" if c and c >= 8.0 else by_major(c),
     ),
     "04_scaled_step": (
         step_clips_first,
@@ -510,6 +741,12 @@ WRONG = {
         lambda c, w, o, s: step_by_hand(c, w, o, s)[0],
         lambda c, w, o, s: step_by_hand(c, w, o, s)[::-1],
         lambda c, w, o, s: print(step_by_hand(c, w, o, s)),
+        step_clips_each,
+        step_normalizes,
+        step_updates_twice,
+        step_unscales_early,
+        step_clears_late,
+        step_divides_by_hand,
     ),
     "04_rescale": (
         rescale_keeps_counting,
@@ -526,6 +763,15 @@ WRONG = {
             else rescale_by_sum([torch.ones(1)], scale, good, interval)
         ),
         lambda grads, scale, good, interval: (False, scale * 2, good + 1),
+        rescale_ever,
+        lambda *a: rescale_ever(*a, finite=lambda g: g.isfinite().any()),
+        lambda *a: rescale_ever(*a, finite=lambda g: not (g.abs() > 65504).any()),
+        rescale_joined,
+        lambda *a: rescale_joined(*a, join=torch.cat),
+        rescale_not_below_1,
+        rescale_whole,
+        rescale_last,
+        lambda *a: (lambda skip, scale, good: (skip, good, scale))(*rescale_by_sum(*a)),
     ),
     "04_stochastic": (
         bits_by_numpy,
@@ -533,6 +779,16 @@ WRONG = {
         lambda x: x + (torch.rand_like(x) - 0.5) * 2**-8,
         lambda x: x.bfloat16().float(),
         lambda x: torch.where(torch.rand_like(x) < 0.5, bits_cut(x), bits_cut(x * (1 + 2**-7))),
+        noise_once,
+        lambda x: (x.view(torch.int32) + (torch.rand(1) * 65536).int() & -0x10000).view(
+            torch.float32
+        ),
+        noise_wrong_way,
+        lambda x: noise_by_numpy(x, one=True),
+        lambda x: noise_by_numpy(x, high=2**15),
+        lambda x: noise_by_numpy(x, -(2**15), 2**15),
+        lambda x: noise_in_proportion(x).view(torch.int32).float(),
+        lambda x: noise_in_proportion(x).abs(),
     ),
     "04_to_bf16": (
         bits_cut,
@@ -543,6 +799,14 @@ WRONG = {
         lambda x: x.half().float(),
         lambda x: (x * 128).round() / 128,
         lambda x: (x.view(torch.int32) + 0x7FFF + (x.view(torch.int32) >> 16 & 1)) & -0x10000,
+        lambda x: bits_by_remainder(x).abs(),
+        lambda x: ((i := x.to(torch.int32)) + 0x7FFF + (i >> 16 & 1) & -0x10000).view(
+            torch.float32
+        ),
+        lambda x: ((i := x.view(torch.int32)) + 0x7FFF + i >> 16 & 1 & -0x10000).view(
+            torch.float32
+        ),
+        lambda x: ((i := x.view(torch.int32)) + 0x8000 - (i >> 16 & 1) & -0x10000).view(x.dtype),
     ),
     "05_entropy": (
         empty_bins,

@@ -41,29 +41,39 @@ def test_the_texts_own_vocabulary_keeps_its_order():
     assert V == len(known) and (known[ids] == encode(text)).all()
 
 
-def test_the_record_has_a_line_for_each_seed_on_the_same_batches(monkeypatch, tmp_path):
-    read = []
+@pytest.mark.parametrize("size", initializations.MODELS)
+def test_the_record_has_a_line_for_each_seed_on_the_same_batches(size, monkeypatch, tmp_path):
+    read, vocabularies = [], set()
 
     class Reading(initializations.Batches):
+        def __init__(self, ids, B, T, order, seed, vocab_size, device):
+            vocabularies.add(vocab_size)
+            super().__init__(ids, B, T, order, seed, vocab_size, device)
+
         def __next__(self):
             x, y = super().__next__()
-            read.append(x)
+            read.append(x.cpu())
             return x, y
 
-    short = dataclasses.replace(initializations.TRAIN, steps=2, batch_size=2, seq_len=4)
+    config, recipe = initializations.MODELS[size], initializations.RECIPES[size]
+    assert config.n_layer == 12 and recipe.seq_len <= config.block_size
+    short = dataclasses.replace(recipe, steps=2, batch_size=2, seq_len=4)
+    little = dataclasses.replace(config, n_layer=1, n_head=1, n_embd=8)
+    monkeypatch.setitem(initializations.RECIPES, size, short)
+    monkeypatch.setitem(initializations.MODELS, size, little)
     for name, value in {
         "Batches": Reading,
-        "TRAIN": short,
         "SEEDS": (1, 2),
-        "WIDTH": {"n_layer": 1, "n_head": 1, "n_embd": 8},
         "load_text": lambda name: "to be or not to be, that is the question: " * 9,
     }.items():
         monkeypatch.setattr(initializations, name, value)
-    initializations.main(tmp_path / "log")
+    initializations.main(tmp_path / "log", size)
     head, lines = read_log(tmp_path / "log")
+    assert head["command"].endswith("log" if size == "small" else "log gpt2")
     assert head["training"]["steps"] == 2 and [line["seed"] for line in lines] == [1, 2]
     assert all(list(line) == ["seed", *TRAINED] for line in lines)
     assert all(len(line[name]) == 2 for line in lines for name in TRAINED)
+    assert vocabularies == {head["model"]["vocab_size"]} == {50257 if size == "gpt2" else 12}
     runs = torch.stack(read).unflatten(0, (2, len(TRAINED), -1))  # a batch is fetched ahead
     assert torch.equal(runs, runs[:, :1].expand_as(runs)), "one seed, one order of batches"
     assert not torch.equal(runs[0], runs[1]), "another seed reads other batches"

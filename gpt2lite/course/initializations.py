@@ -1,33 +1,38 @@
 """Six initializations of GPT-2, and what five of them do to training: five seeds, paired batches.
 
     python -m gpt2lite.course.initializations LOG
+    python -m gpt2lite.course.initializations LOG gpt2
 
-trains a small GPT-2 of 12 layers from each, on the same batches for the same seed. The log has a
-line per seed with the losses of all five runs; notebook 03 shows their differences.
+trains a GPT-2 of 12 layers from each, on the same batches for the same seed: a narrow one, or
+GPT-2 small itself, which needs a GPU. The log has a line per seed with the losses of all five runs;
+notebook 03 shows their differences.
 """
 
+import argparse
 import functools
 import math
-import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 from torch import nn
 
 from gpt2lite import GPT, GPTConfig, cpu
-from gpt2lite.config import TrainConfig
+from gpt2lite.config import SIZES, TrainConfig
 from gpt2lite.corpora import load_text
 from gpt2lite.data import Batches, encode
 from gpt2lite.log import Log, header
 from gpt2lite.model import init_default, init_gpt2
-from gpt2lite.precision import Precision
+from gpt2lite.precision import Precision, pick
 from gpt2lite.training import Trainer, progress
 
 SEEDS = range(1337, 1342)
-CHARACTERS = 100_000  # of the plays
-TRAIN = TrainConfig(steps=150, batch_size=4, seq_len=32, lr=1e-3)
-WIDTH = {"n_layer": 12, "n_head": 4, "n_embd": 64}
+MODELS = {"small": GPTConfig(32, n_layer=12, n_head=4, n_embd=64), "gpt2": SIZES["gpt2"]}
+RECIPES = {
+    "small": TrainConfig(steps=150, batch_size=4, seq_len=32, lr=1e-3),
+    "gpt2": TrainConfig(steps=300, batch_size=8, seq_len=256),
+}
+CHARACTERS = {"small": 100_000, "gpt2": 2_000_000}  # of the plays
 
 
 @torch.no_grad()
@@ -75,26 +80,32 @@ def own_vocabulary(text: str) -> tuple[np.ndarray, int]:
 def losses_of(init, seed, ids, config, recipe, precision):
     """Train a GPT that `init` fills; return its losses (steps,). Same seed, same batches."""
     torch.manual_seed(seed)
-    model = GPT(config).to(precision.device)
-    init(model)
+    with precision.device:  # a GPU draws its own random numbers, and much sooner
+        model = GPT(config)
+        init(model)
     B, T = recipe.batch_size, recipe.seq_len
     batches = Batches(ids, B, T, "random", seed, config.vocab_size, precision.device)
     run = progress(Trainer(model, batches, recipe, precision), f"seed {seed}")
     return torch.tensor([record["loss"] for record in run])
 
 
-def main(log):
-    """Train all and write the log: three minutes on one core."""
+def main(log, size="small"):
+    """Train all and write the log: three minutes, "small" on one core, "gpt2" on an H200."""
     cpu.keep_process_memory()
-    ids, V = own_vocabulary(load_text("shakespeare")[:CHARACTERS])
-    config = GPTConfig(block_size=TRAIN.seq_len, vocab_size=V, **WIDTH)
-    fp32 = Precision(torch.device("cpu"), torch.float32, False, "exact and simple")
     command = f"python -m gpt2lite.course.initializations {log}"
-    data = f"shakespeare, the first {CHARACTERS:,} characters, the tokens that occur in them"
-    lines = Log(log, header(command, data, fp32.device, fp32.dtype, asdict(config), asdict(TRAIN)))
+    data = f"shakespeare, the first {CHARACTERS[size]:,} characters"
+    text, config, recipe = load_text("shakespeare")[: CHARACTERS[size]], MODELS[size], RECIPES[size]
+    if size == "small":
+        (ids, V), data = own_vocabulary(text), f"{data}, the tokens that occur in them"
+        config = replace(config, vocab_size=V)
+        precision = Precision(torch.device("cpu"), torch.float32, False, "exact and simple")
+    else:
+        ids, precision, command = encode(text), pick(), f"{command} {size}"
+    parts = precision.device, precision.dtype, asdict(config), asdict(recipe)
+    lines = Log(log, header(command, data, *parts))
     for seed in SEEDS:
         losses = {
-            name: losses_of(INITIALIZATIONS[name], seed, ids, config, TRAIN, fp32)
+            name: losses_of(INITIALIZATIONS[name], seed, ids, config, recipe, precision)
             for name in TRAINED
         }
         rounded = {n: [round(x, 4) for x in v.tolist()] for n, v in losses.items()}
@@ -102,4 +113,7 @@ def main(log):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("log")
+    parser.add_argument("size", nargs="?", choices=MODELS, default="small")
+    main(**vars(parser.parse_args()))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass, field
+from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import nn
@@ -189,7 +190,8 @@ def _run(function, case: tuple, forbidden: Mapping = {}) -> _Outcome:  # noqa: B
     outcome, page, watch = _Outcome(), _Page(), _Watch(forbidden)
     try:
         outcome.left = deepcopy(case)
-        with torch.random.fork_rng(), torch.enable_grad(), redirect_stdout(page):
+        with torch.random.fork_rng(), torch.enable_grad(), redirect_stdout(page), catch_warnings():
+            simplefilter("ignore")  # they would name a line of this file
             torch.manual_seed(0)
             with watch:
                 outcome.value = function(*outcome.left)
@@ -223,9 +225,9 @@ def _gradients(value, arguments: tuple) -> list[torch.Tensor]:
     ends = [t for t in _tensors(value) if t.requires_grad]
     found = [None] * len(leaves)
     if leaves and ends:
-        weights = [torch.linspace(1, 2, t.numel(), device=t.device).view(t.shape) for t in ends]
-        weighted = sum((t * w).sum() for t, w in zip(ends, weights, strict=True))
-        found = torch.autograd.grad(weighted, leaves, allow_unused=True)
+        joined = torch.cat([t.flatten() for t in ends])  # several tensors, or a stack of them
+        weights = torch.linspace(1, 2, joined.numel(), device=joined.device)
+        found = torch.autograd.grad((joined * weights).sum(), leaves, allow_unused=True)
     return [torch.zeros_like(t) if g is None else g for t, g in zip(leaves, found, strict=True)]
 
 

@@ -1,8 +1,13 @@
-"""Notebook 03: GPT-2's initialization, its first loss, what a layer adds, a paired comparison."""
+"""Notebook 03: GPT-2's initialization, its first loss, what a layer adds, a paired comparison.
+
+Over 250 lines, for the wrong answers that readers give: each is a line of its own here.
+"""
 
 import math
+from copy import deepcopy
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from gpt2lite.config import GPTConfig
@@ -27,16 +32,23 @@ def _untrained(n_layer):
 
 
 def _measured(arguments):
-    """Return what counts of first weights: each tensor's size, and the shape of its distribution.
+    """Return what counts of first weights: of a vector its value, of a matrix what was drawn.
 
     The root of the mean square over the mean size is 1.25 for a normal distribution, 1.15 for a
     uniform one and 1 for a constant.
     """
-    found = {}
-    for name, p in arguments[0].named_parameters():
-        size = p.detach().square().mean().sqrt().item()
-        found[f"{name}, standard deviation" if p.dim() > 1 else f"{name}, size"] = size
-        found[f"{name}, its distribution"] = size / p.detach().abs().mean().item() if size else 1.0
+    model, found = arguments[0], {}
+    for name, p in model.named_parameters():
+        p = p.detach()
+        if p.dim() == 1:
+            found[name] = p[0].item() if (p == p[0]).all() else "random numbers"
+            continue
+        size = p.square().mean().sqrt().item()
+        found[f"{name}, standard deviation"] = size
+        found[f"{name}, share of positive numbers"] = (p > 0).float().mean().item()
+        found[f"{name}, rms over mean size"] = size / p.abs().mean().item() if size else 1.0
+    one, two = (model.h[i].mlp.c_fc.weight.detach().flatten() for i in (0, 1))
+    found["c_fc is the same in two layers"] = F.cosine_similarity(one, two, 0).item() > 0.5
     return found
 
 
@@ -72,9 +84,26 @@ def _bias_kept(model):
             model.get_parameter(name).copy_(p)
 
 
+def _each_from_seed_0(p, std):
+    torch.manual_seed(0)
+    nn.init.normal_(p, std=std)
+
+
+def _draw_in_place(model):
+    for p in model.parameters():
+        p.normal_(std=0.02)
+
+
+def _only_vectors(model):
+    for name, p in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(p)
+
+
 PARTS["03_init_gpt2"] = Part(
     solution=init_gpt2,
     cases=((_untrained(3),), (_untrained(5),)),
+    seen=lambda value: "a model" if isinstance(value, nn.Module) else value,
     left=_measured,
     tolerance=0.05,
     mistakes=(
@@ -94,6 +123,10 @@ PARTS["03_init_gpt2"] = Part(
         (
             lambda model: _init(model, factor=lambda n: 1 / math.sqrt(24)),
             "12 layers are built in: take model.config.n_layer",
+        ),
+        (
+            lambda model: _init(model, factor=lambda n: 1 / math.sqrt(12)),
+            "6 layers are built in, perhaps as the notebook's L: take model.config.n_layer",
         ),
         (
             lambda model: _init(model, factor=lambda n: math.sqrt(2 * n)),
@@ -118,6 +151,36 @@ PARTS["03_init_gpt2"] = Part(
         (
             lambda model: _init(model, draw=lambda p, std: nn.init.normal_(p, std=std**2)),
             "normal_ takes the standard deviation, not the variance",
+        ),
+        (
+            lambda model: _init(model, draw=lambda p, std: nn.init.normal_(p, std)),
+            "normal_(p, 0.02) takes 0.02 for the mean: name it, normal_(p, std=0.02)",
+        ),
+        (
+            lambda model: _init(
+                model, draw=lambda p, std: nn.init.uniform_(p, -(3**0.5) * std, 3**0.5 * std)
+            ),
+            "the standard deviations are right, but the numbers are uniform: draw from N(0, std²) "
+            "with nn.init.normal_",
+        ),
+        (
+            _then(lambda name, p: p.abs_() if p.dim() > 1 else p),
+            "all numbers are positive: a normal distribution around 0 is half negative",
+        ),
+        (
+            lambda model: _init(model, draw=_each_from_seed_0),
+            "each matrix is drawn from the same seed, so layers begin alike: leave "
+            "torch.manual_seed to whoever calls init_gpt2",
+        ),
+        (
+            _draw_in_place,
+            "PyTorch refuses to change a weight in place while it records gradients: "
+            "nn.init.normal_ and nn.init.zeros_ may, or work inside `with torch.no_grad():`",
+        ),
+        (
+            _only_vectors,
+            "the matrices are as they were: `p = …` only names a new tensor. Fill the old one, "
+            "nn.init.normal_(p, std=…)",
         ),
         (
             lambda model: _init(model, draw=lambda p, std: nn.init.uniform_(p, -std, std)),
@@ -145,6 +208,10 @@ PARTS["03_init_gpt2"] = Part(
             "the model is right, but it is filled in place: return nothing",
         ),
         (
+            deepcopy,
+            "that is another model, and the one given is as it was: fill that one in place",
+        ),
+        (
             lambda model: None,
             "the model is as it was: fill its parameters in place, as nn.init.normal_(p, std=…) "
             "does",
@@ -162,11 +229,61 @@ def first_loss(V, C, std):
 
 PARTS["03_first_loss"] = Part(
     solution=first_loss,
-    cases=((50257, 768, 0.02), (50257, 192, 0.02), (50257, 1600, 0.01), (256, 64, 0.125)),
+    cases=(
+        (50257, 768, 0.02),
+        (50257, 192, 0.02),
+        (50257, 1600, 0.01),
+        (256, 64, 0.125),
+        (1000, 768, 0.0625),
+    ),
     mistakes=(
         (
             lambda V, C, std: math.log(V),
             "that is a uniform guess: the logits' standard deviation √C·std adds half its square",
+        ),
+        (
+            lambda V, C, std: math.log(V) + C * std**2 // 2,
+            "// drops what stands after the point: divide with /",
+        ),
+        (
+            lambda V, C, std: math.log(V + C * std**2 / 2),
+            "a bracket: the logarithm is of V alone, and C·std²/2 is added to it",
+        ),
+        (
+            lambda V, C, std: math.log(V) + math.sqrt(C) * std**2 / 2,
+            "√C belongs into the square: s = √C·std, so s²/2 = C·std²/2",
+        ),
+        (
+            lambda V, C, std: math.log(V) + 768 * std**2 / 2,
+            "768 channels are built in: take C",
+        ),
+        (
+            lambda V, C, std: math.log(V) + C * 0.02**2 / 2,
+            "0.02 is built in: take std",
+        ),
+        (
+            lambda V, C, std: math.log(50257) + C * std**2 / 2,
+            "50,257 tokens are built in: take V",
+        ),
+        (
+            lambda V, C, std: math.log(C) + V * std**2 / 2,
+            "V and C are swapped: the logarithm is of V, the number of tokens",
+        ),
+        (
+            lambda V, C, std: math.log(V) * C * std**2 / 2,
+            "the two are multiplied: the logarithm of a product is a sum, ln(V·e^a) = ln V + a",
+        ),
+        (
+            lambda V, C, std: math.log(math.log(V) * math.exp(C * std**2 / 2)),
+            "the logarithm of V is taken twice: ln(V·e^a) is ln V + a already",
+        ),
+        (
+            lambda V, C, std: first_loss(V, C, std) / math.log(2),
+            "those are bits: a loss in nats is not divided by ln 2",
+        ),
+        (
+            lambda V, C, std: round(first_loss(V, C, std), 2),
+            "right to two decimals: return it as it is, without round",
         ),
         (
             lambda V, C, std: C * std**2 / 2,
@@ -253,6 +370,12 @@ def _adds(block, x, attn=None, mlp=None, then=lambda x, a, m: (a, m)):
     return then(x, a, m)
 
 
+def _adds_in_place(block, x):
+    a = block.attn(block.ln_1(x))
+    x += a
+    return a, block.mlp(block.ln_2(x))
+
+
 PARTS["03_additions"] = Part(
     solution=additions,
     cases=(
@@ -274,6 +397,14 @@ PARTS["03_additions"] = Part(
             "both read the stream through a LayerNorm: ln_1 before attn, ln_2 before mlp",
         ),
         (
+            lambda block, x: (block.attn(x), block.mlp(x)),
+            "a LayerNorm comes before each, ln_1 and ln_2, and the MLP reads x + a",
+        ),
+        (
+            lambda block, x: (block.ln_1(block.attn(x)), block.ln_2(block.mlp(x))),
+            "LayerNorm comes before each part, not after it, and the MLP reads x + a",
+        ),
+        (
             lambda block, x: _adds(block, x, mlp=lambda block, x, a: block.ln_2(x)),
             "the MLP reads the stream that attention has already added to, x + a",
         ),
@@ -286,6 +417,26 @@ PARTS["03_additions"] = Part(
             "the MLP has its own LayerNorm, ln_2",
         ),
         (
+            lambda block, x: _adds(
+                block,
+                x,
+                attn=lambda block, x: block.ln_2(x),
+                mlp=lambda block, x, a: block.ln_1(x + a),
+            ),
+            "ln_1 and ln_2 are swapped: attention reads through ln_1, the MLP through ln_2",
+        ),
+        (
+            lambda block, x: (
+                a := block.ln_1(block.attn(x)),
+                block.ln_2(block.mlp(x + a)),
+            ),
+            "LayerNorm comes before each part, not after it: attn(ln_1(x)), mlp(ln_2(x + a))",
+        ),
+        (
+            _adds_in_place,
+            "x += a changes the x that was given, and its gradient needs the old one: write x + a",
+        ),
+        (
             lambda block, x: _adds(block, x, then=lambda x, a, m: (x + a, x + a + m)),
             "that is the stream itself, after each addition: return what is added to it",
         ),
@@ -296,6 +447,22 @@ PARTS["03_additions"] = Part(
         (
             lambda block, x: _adds(block, x, then=lambda x, a, m: (a, a + m)),
             "the second one holds attention's share too: return what the MLP alone adds",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: (a, x + a + m)),
+            "the second one is the stream after the block: return what the MLP adds to it",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: (a, x + m)),
+            "the second one still holds x: return what the MLP adds, without the stream",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: (a, m, x + a + m)),
+            "three tensors: return the two additions alone, not the stream besides",
+        ),
+        (
+            lambda block, x: _adds(block, x, then=lambda x, a, m: (x, a, m)),
+            "three tensors: return the two additions alone, without x",
         ),
         (
             lambda block, x: _adds(block, x, then=lambda x, a, m: a + m),
@@ -364,6 +531,36 @@ PARTS["03_paired"] = Part(
             "that is the standard deviation of the differences: times t, divided by √n",
         ),
         (
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: t * a.std() / len(a) ** 0.5),
+            "that is how a alone varies: take the standard deviation of the differences a − b",
+        ),
+        (
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: t * a.std()),
+            "that is how a alone varies, and √n is missing: t times std(a − b), divided by √n",
+        ),
+        (
+            lambda a, b, t: _paired(
+                a, b, t, half=lambda d, t: t * (a.std() - b.std()) / len(a) ** 0.5
+            ),
+            "std(a) − std(b) says nothing about a − b: subtract first, then take one std",
+        ),
+        (
+            lambda a, b, t: _paired(a, b, t, half=lambda d, t: t * d.std() / 5**0.5),
+            "5 seeds are built in: n is len(a)",
+        ),
+        (
+            lambda a, b, t: _paired(a, b, t, centre=torch.median),
+            "that is the median of the differences: the interval is around their mean",
+        ),
+        (
+            lambda a, b, t: (
+                _paired(a, b, t)[0],
+                _paired(a, b, t)[0] - _paired(a, b, t)[1],
+                sum(_paired(a, b, t)),
+            ),
+            "three numbers: return the mean and what stands after ±, not the two ends",
+        ),
+        (
             lambda a, b, t: _paired(a, b, t, half=lambda d, t: 2 * t * d.std() / len(d) ** 0.5),
             "that is the whole width: return half of it, what stands after ±",
         ),
@@ -413,56 +610,62 @@ PARTS["03_paired"] = Part(
 )
 
 
-# 03 · the exercise: any standard deviation
+# 03 · the exercise: how often does an interval cover the truth?
 
 
-def loss_at(V, C, std, rms):
-    random = math.log(V) + C * std**2 / 2
-    own = C * std**2 / rms
-    larger, smaller = max(random, own), min(random, own)
-    return larger + math.log1p(math.exp(smaller - larger))
+def coverage(n, t):
+    d = torch.randn(10_000, n)  # a row is an experiment of n seeds; the true difference is 0
+    half = t * d.std(1) / n**0.5
+    return (d.mean(1).abs() < half).float().mean().item()
 
 
-PARTS["03_loss_at"] = Part(
-    solution=loss_at,
+def _coverage(n, t, draw=torch.randn, half=lambda d, n, t: t * d.std(1) / n**0.5):
+    d = draw(10_000, n)
+    return (d.mean(1).abs() < half(d, n, t)).float().mean().item()
+
+
+PARTS["03_coverage"] = Part(
+    solution=coverage,
     exercise=True,
-    cases=(
-        (50257, 768, 0.02, 0.3),
-        (50257, 768, 0.125, 0.5),
-        (1000, 64, 0.5, 1.0),
-        (50257, 1600, 1.0, 1.5),
-    ),
+    cases=((30, 1.0), (5, 2.776), (5, 1.96), (2, 1.0)),
+    tolerance=0.04,  # of 10,000 experiments a share of a half is known to 1 % of itself
     mistakes=(
         (
-            lambda V, C, std, rms: math.log(V) + C * std**2 / 2,
-            "that is small std's equation: e^own is missing from the sum inside the logarithm",
+            lambda n, t: 1 - coverage(n, t),
+            "those are the intervals that miss 0: count the ones that hold it",
         ),
         (
-            lambda V, C, std, rms: C * std**2 / rms,
-            "that is the token's own logit: where it is small, the other V − 1 tokens count",
+            lambda n, t: _coverage(n, t, half=lambda d, n, t: t * d.std(1)),
+            "√n is missing: a mean of n numbers varies less than one of them",
         ),
         (
-            lambda V, C, std, rms: math.log(
-                V * math.exp(C * std**2 / 2) + math.exp(C * std**2 / rms)
-            ),
-            "right, until e^… passes what a float can hold: take the larger exponent out of the "
-            "logarithm first, or use np.logaddexp",
+            lambda n, t: _coverage(n, t, half=lambda d, n, t: t * d.std(1) / n),
+            "divided by n: the error of a mean shrinks with √n",
         ),
         (
-            lambda V, C, std, rms: math.log(V) + C * std**2 / 2 + C * std**2 / rms,
-            "the logarithm of a sum is not the sum of the logarithms",
+            lambda n, t: _coverage(n, t, half=lambda d, n, t: t / n**0.5),
+            "each interval takes the std of its own n numbers, d.std(1): that it is 1 in truth, "
+            "nobody knows who sees n numbers",
         ),
         (
-            lambda V, C, std, rms: max(math.log(V) + C * std**2 / 2, C * std**2 / rms),
-            "near, but where the two are alike both count: ln(e^a + e^b)",
+            lambda n, t: _coverage(n, t, half=lambda d, n, t: t * d.std(1, correction=0) / n**0.5),
+            "the standard deviation of a sample divides by n − 1: d.std(1), or np.std with ddof=1",
         ),
         (
-            lambda V, C, std, rms: loss_at(V, C, std, rms**2),
-            "own is divided by rms, not by its square: ln_f divides the stream by its rms once",
+            lambda n, t: _coverage(n, 2.776),
+            "t is built in: take the argument",
         ),
         (
-            lambda V, C, std, rms: loss_at(V, C, std, 1.0),
-            "rms is missing: ln_f divides the stream by it, so own = C·std²/rms",
+            lambda n, t: _coverage(n, t, draw=torch.rand),
+            "torch.rand draws between 0 and 1, so the true difference isn't 0: torch.randn",
+        ),
+        (
+            lambda n, t: 100 * coverage(n, t),
+            "that is in percent: return the share, from 0 to 1",
+        ),
+        (
+            lambda n, t: 10_000 * coverage(n, t),
+            "that is how many: divide by the number of experiments",
         ),
     ),
 )
