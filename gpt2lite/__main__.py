@@ -16,6 +16,7 @@ from gpt2lite.assets import AssetError
 from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
 from gpt2lite.corpora import CORPORA, fetch_corpus
+from gpt2lite.distributed import DistributedError, first_ahead, joined
 from gpt2lite.log import LogError
 from gpt2lite.training import TrainingError
 
@@ -113,6 +114,7 @@ def train(
     order: Literal["sequential", "random"] = "sequential",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     compile: bool = False,
+    shard: bool = False,
     val_fraction: float = 0.0,
     log_file: Path | None = None,
     tensorboard: Path | None = None,
@@ -133,6 +135,7 @@ def train(
         order: Read on from batch to batch, or begin each sequence anywhere.
         dtype: Of the matrix products; auto takes what is fast and safe on this hardware.
         compile: Compile the model first, where that works.
+        shard: Under torchrun, cut the model up over the processes instead of copying it.
         val_fraction: The share of the text, at its end, to keep for measuring the loss on.
         log_file: A JSONL file to write, a header and a line per step.
         tensorboard: A folder to write the same into, for TensorBoard.
@@ -143,7 +146,7 @@ def train(
     """
     import torch
 
-    from gpt2lite import GPT, SIZES, cpu, data, precision, run
+    from gpt2lite import GPT, SIZES, cpu, data, distributed, precision, run
     from gpt2lite.corpora import load_text
     from gpt2lite.model import init_default
     from gpt2lite.pretrained import sizes_of
@@ -152,7 +155,7 @@ def train(
         raise ValueError(f"{model} is none of the sizes: {', '.join(SIZES)}")
     if init_from and init != "gpt2":
         raise ValueError(f"--init {init} begins from scratch, --init-from does not: leave one out")
-    chosen = precision.pick()
+    chosen = precision.pick(distributed.device())
     if dtype != "auto":
         kind = getattr(torch, dtype)
         chosen = replace(chosen, dtype=kind, scaler=kind == torch.float16, reason="as asked")
@@ -162,17 +165,20 @@ def train(
     gpt = GPT(replace(sizes, dropout=dropout))
     if init != "gpt2":
         init_default(gpt, wte=init)
+    with first_ahead():
+        words = load_text(text)
     steps = run.train(
         gpt.to(chosen.device),
-        data.encode(load_text(text)),
+        data.encode(words),
         config,
         chosen,
         init_from=init_from,
         compile=compile,
+        shard=shard,
         order=order,
         val_fraction=val_fraction,
         name=text,
-        command="python -m gpt2lite " + shlex.join(sys.argv[1:]),
+        command=f"{distributed.launcher()} -m gpt2lite {shlex.join(sys.argv[1:])}",
         log_file=log_file,
         tensorboard=tensorboard,
         save=save,
@@ -286,26 +292,35 @@ def main(args: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # an old terminal may not know ✓
     try:
-        status = tyro.extras.subcommand_cli_from_dict(
-            {
-                "doctor": doctor,
-                "sample": sample,
-                "train": train,
-                "prepare": prepare,
-                "evaluate": evaluate,
-                "fetch": fetch,
-            },
-            prog="python -m gpt2lite",
-            description="GPT-2 from scratch: check, sample, train, prepare, evaluate, fetch.",
-            args=args,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        with joined():
+            status = tyro.extras.subcommand_cli_from_dict(
+                {
+                    "doctor": doctor,
+                    "sample": sample,
+                    "train": train,
+                    "prepare": prepare,
+                    "evaluate": evaluate,
+                    "fetch": fetch,
+                },
+                prog="python -m gpt2lite",
+                description="GPT-2 from scratch: check, sample, train, prepare, evaluate, fetch.",
+                args=args,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
         sys.stdout.flush()
         return status or 0
     except BrokenPipeError:  # such as `| head`, which has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush
         return 141
-    except (AssetError, LogError, ResumeError, TrainingError, ValueError, OSError) as error:
+    except (
+        AssetError,
+        DistributedError,
+        LogError,
+        ResumeError,
+        TrainingError,
+        ValueError,
+        OSError,
+    ) as error:
         print(f"gpt2lite: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -125,7 +125,7 @@ def load(path) -> dict:
     path = Path(path)
     try:
         if path.is_dir():
-            path = _newest_whole(path)
+            path = newest(path)
         elif not (NAME.fullmatch(path.name) and path.is_file()):
             raise ResumeError(f"{path} is no checkpoint of gpt2lite: name one, or its folder")
         elif not _whole(path):
@@ -144,7 +144,12 @@ def load(path) -> dict:
     return state
 
 
-def _newest_whole(folder: Path) -> Path:
+def newest(folder) -> Path:
+    """Return the newest whole checkpoint of a folder; a printed line names a damaged one.
+
+    Raises ResumeError if there is none.
+    """
+    folder = Path(folder)
     there = found(folder)
     if not there:
         raise ResumeError(f"{folder} holds no checkpoint: start a new run there")

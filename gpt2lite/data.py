@@ -168,25 +168,36 @@ class Batches:
         self.device = torch.device(device)
         self.position = 0
         self.generator = np.random.default_rng(seed)
+        self.take(1, slice(None))
 
     def __iter__(self):
         return self
 
+    def take(self, together: int, rows: slice) -> None:
+        """Yield these `rows` of each `together` batches from here on: one process's part of them.
+
+        All processes go through the same batches, so the position does not tell how many they are.
+        """
+        self.together, self.rows = together, rows
+
     def __next__(self) -> tuple[torch.Tensor, torch.Tensor]:
-        B, T = self.B, self.T
-        if self.order == "random":
-            starts = self.generator.integers(0, len(self.tokens) - T, B)
-        else:
-            if self.position + B * T + 1 > len(self.tokens):
-                self.position = 0
-            starts = self.position + T * np.arange(B)
-            self.position += B * T
-        rows = np.stack([self.tokens[s : s + T + 1] for s in starts]).astype(np.int64)
+        starts = np.concatenate([self._starts() for _ in range(self.together)])[self.rows]
+        rows = np.stack([self.tokens[s : s + self.T + 1] for s in starts]).astype(np.int64)
         rows = torch.from_numpy(rows)  # (B, T + 1)
         if self.device.type == "cuda":  # pinned memory lets the copy run beside the computation
             rows = rows.pin_memory()
         rows = rows.to(self.device, non_blocking=rows.is_pinned())
         return rows[:, :-1], rows[:, 1:]
+
+    def _starts(self) -> np.ndarray:
+        """Return where the sequences of the next batch begin, (B,)."""
+        B, T = self.B, self.T
+        if self.order == "random":
+            return self.generator.integers(0, len(self.tokens) - T, B)
+        if self.position + B * T + 1 > len(self.tokens):
+            self.position = 0
+        self.position += B * T
+        return self.position - B * T + T * np.arange(B)
 
     def state_dict(self) -> dict:
         """Return where the reading stands."""

@@ -4,7 +4,6 @@ The command line and notebooks train with it alike. Knows nothing about how a st
 (training) or where a text and a model come from.
 """
 
-import copy
 import math
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from gpt2lite import checkpoint, data, evaluation, log
+from gpt2lite import checkpoint, data, distributed, evaluation, log
 from gpt2lite.card import model_card, save_card
 from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
@@ -37,6 +36,7 @@ def train(
     *,
     init_from=None,
     compile: bool = False,
+    shard: bool = False,
     order: str = "sequential",
     val_fraction: float = 0.0,
     name: str = "tokens",
@@ -60,6 +60,10 @@ def train(
     `init_from` names released or exported weights (see GPT.from_pretrained) to train on from: the
     model takes them before the first step, and must have their sizes (pretrained.sizes_of).
 
+    Started by torchrun (gpt2lite.distributed), each process calls it alike, and rank 0 alone
+    writes; `shard` cuts the model up over them. A run may go on with another number of processes,
+    sharded or not.
+
     One run at a constant rate, the trunk, serves several cooldowns: copy its `save` when k steps
     are done, and train with the copy, steps=k + n and cooldown_steps=n.
 
@@ -72,6 +76,12 @@ def train(
         raise ValueError(f"save_minutes must be above 0, such as 10, not {save_minutes}")
     if not 0 <= val_fraction < 1:
         raise ValueError(f"val_fraction is a share of the text, such as 0.1, not {val_fraction}")
+    distributed.part_of_step(
+        config.batch_size, config.grad_accum_steps
+    )  # raises if they don't divide
+    first = distributed.rank() == 0
+    if not first:
+        log_file = tensorboard = export = None
     precision = precision or pick(model.wte.weight.device)
     shape = config.batch_size, config.seq_len
     seen, unseen = data.split(tokens, val_fraction)
@@ -91,18 +101,21 @@ def train(
     }
     parts = precision.dtype, asdict(model.config), asdict(config)
     head = log.header(command, name, device, *parts)
+    if distributed.world_size() > 1:
+        head["hardware"] = f"{distributed.world_size()} x {head['hardware']}"
     with ExitStack() as until_end:
-        if save:
+        if save and first:
             until_end.enter_context(checkpoint.locked(save))
-        state = checkpoint.load(save) if save and checkpoint.found(save) else None
+        state = _load(save) if save else None
         n = sum(p.numel() for p in model.parameters())
-        if save and not state:
+        if save and first and not state:
             _check_room(save, 12 * n)  # the weights and AdamW's two moments in fp32
         if export:
             _check_room(export, 2 * n + 1_500_000)  # bf16, and the tokenizer
         if init_from and not state:  # a run that goes on has its own weights
-            _take_weights(model, init_from)
-        trainer = Trainer(model, batches, config, precision)
+            with distributed.first_ahead():
+                _take_weights(model, init_from)
+        trainer = Trainer(model, batches, config, precision, shard)
         best, last, place = _resume(trainer, state, begun, save) if state else (None, None, None)
         lines = log_file and until_end.enter_context(closing(log.Log(log_file, head, place)))
         curves = tensorboard and until_end.enter_context(closing(log.TensorBoard(tensorboard)))
@@ -121,6 +134,7 @@ def train(
                 if last["validation"] < (best["validation"] if best else math.inf):
                     best = last
                 due = save_minutes and time.monotonic() - saved_at >= 60 * save_minutes
+                due = save_minutes and distributed.from_first(due)  # by one clock
                 if save and (pause or due):
                     _save(save, trainer, best, last, lines, begun)
                     saved_at = time.monotonic()
@@ -132,9 +146,10 @@ def train(
                 how += f"; {save} holds them, and the same run goes on from there"
             print(how)
             raise
+        weights = distributed.whole_state(model.state_dict())
         if export:
             kept = checkpoint.found(save, best=True) if save else []
-            _export(model, kept, export)
+            _export(model.config, checkpoint.load(kept[-1])["model"] if kept else weights, export)
             title = Path(export).resolve().name
             save_card(export, model_card(title, head, begun, best if kept else last, last))
 
@@ -154,10 +169,21 @@ def _take_weights(model, init_from) -> None:
 
 def _save(folder, trainer: Trainer, best, last, lines, begun: dict) -> None:
     """Save a checkpoint with all that the run itself must know to go on."""
+    distributed.check_same(trainer.model)
     place = lines.place() if lines else None
     state = trainer.state_dict() | {"best": best, "last": last, "log": place, "begun": begun}
     is_best = best is not None and best == last
-    checkpoint.save(folder, trainer.done, state, best=is_best)
+    if distributed.rank() == 0:
+        checkpoint.save(folder, trainer.done, state, best=is_best)
+
+
+def _load(folder) -> dict | None:
+    """Return the newest whole checkpoint's state, the same one in all processes; None without."""
+    path = None
+    if distributed.rank() == 0 and checkpoint.found(folder):
+        path = checkpoint.newest(folder)
+    path = distributed.from_first(path)
+    return path and checkpoint.load(path)
 
 
 def _resume(trainer: Trainer, state: dict, begun: dict, folder):
@@ -197,10 +223,9 @@ def _check_room(folder, n_bytes: int) -> None:
         )
 
 
-def _export(model, kept: list, folder) -> None:
-    """Write the best model that was kept, else the last, and the tokenizer; `model` stays."""
-    model = copy.deepcopy(model)
-    if kept:
-        model.load_state_dict(checkpoint.load(kept[-1])["model"])
+def _export(config, weights: dict, folder) -> None:
+    """Write a model of these sizes and weights, and the tokenizer."""
+    model = GPT(config)
+    model.load_state_dict(weights)
     model.to(torch.bfloat16).save_pretrained(folder)
     save_tokenizer(folder)

@@ -19,7 +19,7 @@ from dataclasses import asdict, replace
 import torch
 from tqdm import tqdm
 
-from gpt2lite import accounting, cpu
+from gpt2lite import accounting, cpu, distributed
 from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
 from gpt2lite.loss import cross_entropy
@@ -71,9 +71,19 @@ class Trainer:
     Iterate over it for a record per step, until config.steps are done. Leaving the loop loses
     nothing: iterate again to go on. Ctrl-C waits for the end of a batch or, after the last, of the
     update and the loop's body; a step that it cuts is done again.
+
+    Under torchrun (gpt2lite.distributed) each process has a Trainer with the same settings, those
+    of the whole step, and does its share; `shard` cuts the model up over them.
     """
 
-    def __init__(self, model, batches, config: TrainConfig, precision: Precision | None = None):
+    def __init__(
+        self,
+        model,
+        batches,
+        config: TrainConfig,
+        precision: Precision | None = None,
+        shard: bool = False,
+    ):
         if config.seq_len > model.config.block_size:
             raise ValueError(
                 f"seq_len={config.seq_len} passes the model's context of {model.config.block_size}:"
@@ -81,7 +91,10 @@ class Trainer:
             )
         self.model, self.batches, self.config = model, batches, config
         self.precision = precision or pick(model.wte.weight.device)
-        self.forward = model
+        self.part = distributed.part_of_step(config.batch_size, config.grad_accum_steps)
+        if distributed.world_size() > 1:
+            batches.take(self.part.together, self.part.rows)
+        self.spread = self.forward = distributed.spread(model, shard)
         self.optimizer = adamw(model, config)
         self.scaler = self._new_scaler()
         self.done = 0  # steps
@@ -99,12 +112,14 @@ class Trainer:
 
         The model itself stays as it is, to sample from and to evaluate.
         """
-        shape = self.config.batch_size, self.config.seq_len + 1
+        B = self.config.batch_size * self.part.together // distributed.world_size()
+        shape = B, self.config.seq_len + 1
         rows = torch.zeros(shape, dtype=torch.long, device=self.model.wte.weight.device)
         idx = rows[:, :-1]  # laid out as Batches does it, else the first step compiles again
         random = self._random()
         with cpu.onednn(), self._autocast():  # as in a step: settings are compiled in
-            self.forward, how = maybe_compile(self.model.train(), idx)
+            forward, how = maybe_compile(self.model.train(), idx)
+        self.forward = distributed.with_forward(self.spread, forward)
         self._set_random(random)  # the trial has drawn some for dropout
         return how
 
@@ -127,26 +142,32 @@ class Trainer:
     def _step(self, hold: "HeldInterrupt") -> dict:
         began, c = time.perf_counter(), self.config
         self._begin()
+        distributed.begin_step(self.done, c.seed)
         lr = learning_rate(self.done, c)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.model.train()  # at each step: a validation in between may have left it off
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            loss = 0.0  # the gradients of grad_accum_steps batches add up to the mean's
-            for _ in range(c.grad_accum_steps):
+            loss = 0.0  # the gradients of all passes add up to the mean's
+            for last in range(1 - self.part.passes, 1):
                 hold.raise_if_pressed()
                 x, y = self._next_batch()
-                with self._sooner():
+                with self._sooner(), distributed.syncing(self.spread, now=last == 0):
                     with self._autocast():
                         logits = self.forward(x)  # (B, T, V)
-                    share = cross_entropy(logits.flatten(0, 1), y.flatten()) / c.grad_accum_steps
+                    share = cross_entropy(logits.flatten(0, 1), y.flatten()) / self.part.passes
+                    distributed.begin_backward()
                     self.scaler.scale(share).backward()
                 loss = loss + share.detach()
             self._fetch_ahead()
             self.scaler.unscale_(self.optimizer)  # the norm is meant in the gradients' own units
-            numbers = torch.stack([loss, self._clip(), self.scaler.scale(torch.ones_like(loss))])
-            loss, norm, scale = numbers.tolist()  # the step's one wait for a GPU
+            loss, stop = distributed.meet(loss)
+            scale = self.scaler.scale(torch.ones_like(loss))
+            numbers = torch.stack([loss, self._clip(), scale, stop])
+            loss, norm, scale, stop = numbers.tolist()  # the step's one wait for a GPU
+            if stop:  # in all processes at once: none would wait for another
+                raise KeyboardInterrupt
             skipped = self._count_skipped(loss, norm, scale)
             hold.firmly = True  # half an update would be worse than a moment's patience
             self.scaler.step(self.optimizer)  # leaves the weights alone if the norm isn't finite
@@ -172,6 +193,7 @@ class Trainer:
             "memory": self._memory(),
         }
         if self.peak:
+            speed = speed / distributed.world_size()  # of one device
             record["mfu"] = accounting.mfu(self.model.config, c.seq_len, speed, self.peak)
         hold.firmly = False
         return record
@@ -193,9 +215,11 @@ class Trainer:
     def _clip(self) -> torch.Tensor:
         """Limit the gradient's norm if the settings ask for it; return what it was before."""
         if self.config.grad_clip is not None:
-            return torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
-        grads = (p.grad for p in self.model.parameters() if p.grad is not None)
-        return torch.stack([grad.norm() for grad in grads]).norm()
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        else:
+            grads = (p.grad for p in self.model.parameters() if p.grad is not None)
+            norm = torch.stack([grad.norm() for grad in grads]).norm()
+        return distributed.whole(norm)
 
     def _count_skipped(self, loss, norm, scale) -> int:
         """Return how many steps in a row will have been skipped, this one included."""
@@ -261,8 +285,9 @@ class Trainer:
             "config": self._settings(),
             "done": self.done,
             "skipped": self.skipped,
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict()["state"],  # config has the rest
+            "model": distributed.whole_state(self.model.state_dict()),
+            # config has the rest of the optimizer
+            "optimizer": distributed.whole_state(self.optimizer.state_dict()["state"]),
             "scaler": self.scaler.state_dict(),
             "batches": position,
             "random": random,
@@ -299,10 +324,10 @@ class Trainer:
                     "go on from a checkpoint before the cooldown, where the rate is constant"
                 )
         params = [p for group in self.optimizer.param_groups for p in group["params"]]
+        one = torch.zeros(())
+        form = {i: {"step": one, "exp_avg": p, "exp_avg_sq": p} for i, p in enumerate(params)}
         if state["optimizer"] != {}:  # before the first step
-            one = torch.zeros(())
-            moments = [{"step": one, "exp_avg": p, "exp_avg_sq": p} for p in params]
-            same_form(state["optimizer"], dict(enumerate(moments)), "optimizer")
+            same_form(state["optimizer"], form, "optimizer")
         if state["scaler"] and self.precision.scaler:
             same_form(state["scaler"], self.scaler.state_dict(), "scaler")
         if min(state["done"], state["skipped"]) < 0:
@@ -318,8 +343,9 @@ class Trainer:
             ) from error
         self.done, self.skipped = state["done"], state["skipped"]
         self.ahead = self.start = None
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict(distributed.cut_as(state["model"], self.model.state_dict()))
         own = copy.deepcopy(state["optimizer"])  # others may go on from the same state
+        own = distributed.cut_as(own, form)
         self.optimizer.load_state_dict({"state": own, "param_groups": groups})
         if state["scaler"]:  # empty where the run had none: a new one starts here
             self.scaler.load_state_dict(state["scaler"])

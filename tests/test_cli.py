@@ -259,6 +259,7 @@ FLAGS = {
     "--save-minutes": ("2.5", {"save_minutes": 2.5}),
     "--export": ("a/b", {"export": Path("a/b")}),
     "--compile": ("", {"compile": True}),
+    "--shard": ("", {"shard": True}),
     "--dropout": ("0.5", {"dropout": 0.5}),
     "--init": ("linear", {"init": "linear"}),
     "--init=": ("embedding", {"init": "embedding"}),
@@ -278,7 +279,7 @@ def test_every_option_of_train_arrives(text, monkeypatch, capsys, flag):
 
     monkeypatch.setattr(run, "train", train)
     monkeypatch.setattr(cpu, "keep_process_memory", lambda: lasting.append(True))
-    monkeypatch.setattr("gpt2lite.precision.pick", lambda: picked)
+    monkeypatch.setattr("gpt2lite.precision.pick", lambda device: picked)
     given, expected = FLAGS.get(flag, ("", {}))
     command = ["train", "--model", "lite", "--text", text]
     command += [flag.rstrip("="), *given.split()] if flag else []
@@ -290,7 +291,13 @@ def test_every_option_of_train_arrives(text, monkeypatch, capsys, flag):
     assert config == TrainConfig(**fields) and type(config.betas) is tuple
     assert capsys.readouterr().out == f"done: {config.steps} steps\n"
     assert tokens.tolist() == data.encode(TEXT).tolist()
-    default = {"compile": False, "order": "sequential", "val_fraction": 0.0, "save_every": 500}
+    default = {
+        "compile": False,
+        "shard": False,
+        "order": "sequential",
+        "val_fraction": 0.0,
+        "save_every": 500,
+    }
     none = ("init_from", "log_file", "tensorboard", "save", "save_minutes", "export")
     default |= dict.fromkeys(none)
     default |= {"name": text, "command": "python -m gpt2lite " + " ".join(command)}

@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # A module imports only from lower floors. A name is a module, or a folder and all in it.
 FLOORS = [
-    "config precision cpu assets log plotting",
+    "config precision cpu assets log plotting distributed",
     "tokenizer model optim loss",
     "data sampling checkpoint hub corpora accounting",
     "training evaluation completions pretrained card planner",
