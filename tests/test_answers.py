@@ -543,6 +543,216 @@ def smooth_from_zero(values, half_life):
     return out
 
 
+# 06
+
+
+def groups_of(model, decay, params=lambda named: [p for _, p in named], rest=0.0):
+    """Decide by the name's shape, vectors first."""
+    both = {True: [], False: []}
+    for name, p in reversed(list(model.named_parameters())):
+        both[len(p.shape) == 2].append((name, p))
+    vectors, matrices = (params(both[kind]) for kind in (False, True))
+    return ({"params": vectors, "weight_decay": rest}, {"params": matrices, "weight_decay": decay})
+
+
+def groups_of_state(model, decay):
+    values = list(model.state_dict().values())
+    return [
+        {"params": [p for p in values if p.dim() > 1], "weight_decay": decay},
+        {"params": [p for p in values if p.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def clip_by_cat(grads, max_norm):
+    norm = torch.cat([g.flatten() for g in grads]).norm()
+    for g in grads:
+        g.mul_(torch.clamp(max_norm / (norm + 1e-12), max=1.0))
+    return norm
+
+
+def clip_in_place(grads, max_norm):
+    norm = math.sqrt(sum(g.double().pow(2).sum().item() for g in grads))
+    if norm > max_norm:
+        for i in range(len(grads)):
+            grads[i][...] = grads[i] / norm * max_norm
+    return np.float64(norm)
+
+
+def clip_by_foreach(grads, max_norm):
+    norm = torch.nn.utils.get_total_norm(grads)
+    torch._foreach_mul_(grads, torch.clamp(max_norm / norm, max=1.0))
+    return norm
+
+
+def clip_entries(grads, max_norm):
+    norm = sum(g.norm() ** 2 for g in grads) ** 0.5
+    if norm > max_norm:
+        for i in range(len(grads)):
+            grads[i] = grads[i] * max_norm / norm
+    return norm.item()
+
+
+def clip_names(grads, max_norm):
+    norm = clip_by_cat([g.clone() for g in grads], max_norm)
+    for g in grads:
+        g = g * min(1, max_norm / max(norm, 1e-9))
+    return norm
+
+
+def clip_if(condition, factor=lambda norm, most: most / norm):
+    def clipped(grads, max_norm):
+        norm = torch.stack([g.norm() for g in grads]).norm().item()
+        if condition(norm, max_norm):
+            for g in grads:
+                g.mul_(factor(norm, max_norm))
+        return norm
+
+    return clipped
+
+
+def rate_by_torch(step, steps, lr, min_lr, warmup):
+    if step < warmup:
+        return torch.tensor(lr * (step + 1) / warmup)
+    return (
+        min_lr
+        + (lr - min_lr)
+        * torch.cos(torch.tensor(math.pi / 2 * (step - warmup) / (steps - warmup))) ** 2
+    )
+
+
+def rate_from_middle(step, steps, lr, min_lr, warmup):
+    up = (step + 1) / max(warmup, 1)
+    if step < warmup:
+        return np.float64(up * lr)
+    half = (lr - min_lr) / 2
+    return min_lr + half + half * math.cos(math.pi * (step - warmup) / (steps - warmup))
+
+
+def rate_with(angle, wave=math.cos):
+    def rate(step, steps, lr, min_lr, warmup):
+        if step < warmup:
+            return lr * (step + 1) / warmup
+        return min_lr + (lr - min_lr) * 0.5 * (1 + wave(angle(step - warmup, steps - warmup)))
+
+    return rate
+
+
+def gather_once(model, micro_batches):
+    total, n = 0, 0
+    for x, y in micro_batches:
+        logits = model(x)
+        total = total + torch.nn.functional.cross_entropy(
+            logits.view(-1, logits.size(-1)), y.reshape(-1), reduction="sum"
+        )
+        n += (y >= 0).sum()
+    (total / n).backward()
+    return (total / n).item()
+
+
+def gather_weighted(model, micro_batches):
+    counts = [(y != -100).sum().item() for _, y in micro_batches]
+    losses = []
+    for (x, y), n in zip(micro_batches, counts, strict=True):
+        loss = torch.nn.functional.cross_entropy(model(x).transpose(1, 2), y) * n / sum(counts)
+        loss.backward()
+        losses.append(loss.detach())
+    return sum(losses)
+
+
+def gather_with(divide, returned=sum):
+    def gather(model, micro_batches):
+        n, shares = sum((y != -100).sum().item() for _, y in micro_batches), []
+        for x, y in micro_batches:
+            summed = torch.nn.functional.cross_entropy(
+                model(x).flatten(0, 1), y.flatten(), reduction="sum"
+            )
+            share = summed / divide(y, micro_batches, n)
+            share.backward()
+            shares.append(share.item())
+        return returned(shares)
+
+    return gather
+
+
+def gather_shaped(model, micro_batches):
+    n = sum((y != -100).sum() for _, y in micro_batches)
+    total = 0.0
+    for x, y in micro_batches:
+        loss = torch.nn.functional.cross_entropy(model(x), y, reduction="sum") / n
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+def stop_by_count(losses, patience):
+    least, at, bad = math.inf, None, 0
+    for i, loss in enumerate(losses):
+        least, at, bad = (loss, i, 0) if loss < least else (least, at, bad + 1)
+        if bad == patience:
+            return at, i
+    return at, len(losses) - 1
+
+
+def stop_by_prefix(losses, patience):
+    for i in range(len(losses)):
+        best = int(np.argmin(losses[: i + 1]))
+        if i - best >= patience:
+            break
+    return [best, np.int64(i)]
+
+
+def stop_with(end, at=lambda best, now: (best, now)):
+    """Return a rule that is right, but for what it returns at the end, or at the stop."""
+
+    def stop(losses, patience):
+        best = 0
+        for i, loss in enumerate(losses):
+            best = i if loss < losses[best] else best
+            if i - best == patience:
+                return at(best, i)
+        return end(best, i)
+
+    return stop
+
+
+def stop_of_all(losses, patience):
+    best = losses.index(min(losses))
+    return best, min(best + patience, len(losses) - 1)
+
+
+def stop_total(losses, patience):
+    best, bad = 0, 0
+    for i, loss in enumerate(losses):
+        if loss < losses[best]:
+            best = i
+        elif i:
+            bad += 1
+        if bad == patience:
+            return best, i
+    return best, i
+
+
+def stop_late_look(losses, patience):
+    best = 0
+    for i, loss in enumerate(losses):
+        if i - best == patience:
+            return best, i
+        if loss < losses[best]:
+            best = i
+    return best, i
+
+
+def state_of(**instead):
+    def snapshot(model, optimizer, batches, step):
+        things = {"model": model, "optimizer": optimizer, "batches": batches}
+        states = {name: thing.state_dict() for name, thing in things.items()}
+        random = torch.random.get_rng_state().clone()
+        known = states | {"random": random, "step": torch.tensor(step)}
+        return known | {name: value(things) for name, value in instead.items()}
+
+    return snapshot
+
+
 # 07
 
 
@@ -626,6 +836,31 @@ RIGHT = {
         lambda loss, t, b: [np.exp(loss), loss / BIT * t / b],
         lambda loss, t, b: torch.tensor([math.exp(loss), loss * t / b / BIT]),
         lambda loss, t, b: (torch.tensor(loss).exp(), np.float64(math.log2(math.e) * loss * t / b)),
+    ),
+    "06_decay_groups": (
+        groups_of,
+        lambda model, decay: [*groups_of(model, decay)],
+        lambda model, decay: [group | {"name": "x"} for group in groups_of(model, decay, rest=0)],
+    ),
+    "06_clip": (
+        clip_by_cat,
+        clip_in_place,
+        clip_by_foreach,
+        clip_if(lambda norm, most: norm >= most > 0),
+        clip_if(lambda norm, most: norm, lambda norm, most: min(1, most / norm)),
+    ),
+    "06_rate": (rate_by_torch, rate_from_middle),
+    "06_accumulate": (gather_once, gather_weighted, gather_with(lambda y, batches, n: n)),
+    "06_early_stop": (
+        stop_by_count,
+        stop_by_prefix,
+        stop_with(lambda best, now: torch.tensor([best, now])),
+    ),
+    "06_snapshot": (state_of(),),
+    "06_beta_for": (
+        lambda half_life, n: math.exp(math.log(0.5) * n / half_life),
+        lambda half_life, n: torch.tensor(0.5) ** (n / half_life),
+        lambda half_life, n: np.float64(0.5) ** (1 / (half_life / n)),
     ),
     "07_bits_per_byte": (
         lambda losses, pieces: sum(losses.tolist()) / BIT / sum(map(len, pieces)),
@@ -864,6 +1099,88 @@ WRONG = {
         lambda loss, t, b: (math.exp(loss), loss * t / b * BIT),
         lambda loss, t, b: (loss * t / b / BIT, math.exp(loss)),
         lambda loss, t, b: math.exp(loss),
+    ),
+    "06_decay_groups": (
+        groups_of_state,
+        lambda model, decay: groups_of(model, decay, lambda named: [p.clone() for _, p in named]),
+        lambda model, decay: groups_of(model, decay, lambda named: [p.data for _, p in named]),
+        lambda model, decay: groups_of(model, decay, lambda named: [n for n, _ in named]),
+        lambda model, decay: groups_of(model, decay, lambda named: named),
+        lambda model, decay: groups_of(model, decay, lambda named: (p for _, p in named)),
+        lambda model, decay: [groups_of(model, decay)[1], {"params": [], "weight_decay": 0.0}],
+        lambda model, decay: [{**group, "weight_decay": decay} for group in groups_of(model, 0)],
+        lambda model, decay: [{"params": g["params"], "wd": 0} for g in groups_of(model, decay)],
+        lambda model, decay: torch.optim.AdamW(groups_of(model, decay)[::-1]),
+        lambda model, decay: groups_of(model, 0.0, rest=decay),
+    ),
+    "06_clip": (
+        clip_entries,
+        clip_names,
+        clip_if(lambda norm, most: 0 < norm < most),
+        clip_if(lambda norm, most: norm, lambda norm, most: max(1, most / norm)),
+        clip_if(lambda norm, most: True, lambda norm, most: min(1, most / norm)),
+        clip_if(lambda norm, most: norm > most, lambda norm, most: 1 / norm),
+        lambda grads, max_norm: torch.nn.utils.clip_grad_norm_(grads, max_norm),
+        lambda grads, max_norm: clip_by_cat(grads, max_norm)[None],
+        lambda grads, max_norm: [
+            g * min(1, max_norm / sum(g.norm() for g in grads)) for g in grads
+        ],
+        lambda grads, max_norm: clip_by_cat(grads, max_norm) and grads,
+    ),
+    "06_rate": (
+        rate_with(lambda step, n: 180 * step / n),
+        rate_with(lambda step, n: math.pi * (step // n)),
+        rate_with(lambda step, n: math.pi * step / n, math.sin),
+        rate_with(lambda step, n: math.pi * (step + 1) / n),
+        rate_with(lambda step, n: math.pi * step / (n - 1)),
+        rate_with(lambda step, n: math.pi / 2 * step / n),
+        lambda step, steps, lr, min_lr, warmup: rate_by_torch(step, steps, 1.0, 0.0, warmup),
+        lambda step, steps, lr, min_lr, warmup: (
+            lr * (step + 1) / warmup * (step < warmup)
+            or rate_by_torch(step, steps, lr, min_lr, warmup)
+        ),
+    ),
+    "06_accumulate": (
+        gather_with(lambda y, batches, n: (y != -100).sum() * len(batches)),
+        gather_with(lambda y, batches, n: (y != -100).sum()),
+        gather_with(lambda y, batches, n: (batches[0][1] != -100).sum() * len(batches)),
+        gather_with(lambda y, batches, n: n, lambda shares: shares[-1]),
+        gather_with(lambda y, batches, n: n, lambda shares: None),
+        gather_with(lambda y, batches, n: y.numel() * len(batches)),
+        lambda model, parts: gather_with(lambda *_: 1)(model, parts) / 12,
+        lambda model, parts: (
+            gather_with(lambda y, *_: (y != -100).sum())(model, parts) / len(parts)
+        ),
+        gather_shaped,
+    ),
+    "06_early_stop": (
+        stop_with(lambda best, now: (now, now)),
+        stop_with(lambda best, now: (best, now + 1)),
+        stop_with(lambda best, now: None),
+        stop_with(lambda best, now: (best, now), lambda best, now: (best, now + 1)),
+        stop_of_all,
+        stop_total,
+        stop_late_look,
+        lambda losses, patience: (losses[stop_by_count(losses, patience)[0]], len(losses) - 1),
+        lambda losses, patience: stop_by_count(losses, patience)[::-1],
+    ),
+    "06_snapshot": (
+        state_of(model=lambda things: things["model"].state_dict),
+        state_of(batches=lambda things: things["batches"]),
+        state_of(random=lambda things: torch.seed()),
+        state_of(random=lambda things: torch.get_rng_state),
+        state_of(random=lambda things: torch.rand(1)),
+        state_of(model=lambda things: things["optimizer"].state_dict()),
+        lambda *run: {k: v for k, v in state_of()(*run).items() if k != "random"},
+        lambda *run: list(state_of()(*run).values()),
+    ),
+    "06_beta_for": (
+        lambda half_life, n: round(0.5 ** (n / half_life), 4),
+        lambda half_life, n: 1 - n / half_life,
+        lambda half_life, n: 1 - math.log(2) * n / half_life,
+        lambda half_life, n: 0.5 ** (half_life / n),
+        lambda half_life, n: half_life / n,
+        lambda half_life, n: 0.95,
     ),
     "07_bits_per_byte": (
         lambda losses, pieces: losses.sum() / BIT / len(b"".join(set(pieces))),

@@ -2,6 +2,7 @@
 
 import functools
 import linecache
+import warnings
 
 import pytest
 import t4
@@ -30,6 +31,15 @@ NUMBERS = Part(
 )
 X = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
 TRAINED = Part(F.relu, ((X.clone().requires_grad_(),),), ((lambda x: x, "nothing is cut off"),))
+
+
+def test_a_warning_in_the_readers_code_would_point_at_the_judges():
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        assert (
+            judge(lambda x: warnings.warn("look out", stacklevel=1) or 2 * x, NUMBERS).mark == "✓"
+        )
+    assert not shown
 
 
 @pytest.mark.parametrize(

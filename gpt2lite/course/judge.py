@@ -8,6 +8,7 @@ import inspect
 import io
 import re
 import traceback
+import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from copy import deepcopy
@@ -193,7 +194,8 @@ def _run(function, case: tuple, forbidden: Mapping = {}) -> _Outcome:  # noqa: B
         with torch.random.fork_rng(), torch.enable_grad(), redirect_stdout(page), catch_warnings():
             simplefilter("ignore")  # they would name a line of this file
             torch.manual_seed(0)
-            with watch:
+            with watch, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it would point into this file, not the reader's
                 outcome.value = function(*outcome.left)
             outcome.gradients = _gradients(outcome.value, outcome.left)
     except (Exception, SystemExit) as error:
