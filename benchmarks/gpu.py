@@ -264,6 +264,16 @@ def decoding(left, args):
     return result
 
 
+def ddp(left, args):
+    """Time our step with DistributedDataParallel around the model and without, in turn."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "1"]
+    command += [str(ROOT / "benchmarks" / "ddp.py")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=left)
+    if run.returncode:
+        raise RuntimeError((run.stdout + run.stderr).strip()[-2000:])
+    return json.loads(run.stdout.splitlines()[-1])
+
+
 def notebook(path):
     """Return a part that runs one notebook in its full profile: how many minutes does it take?"""
 
@@ -286,7 +296,7 @@ def parts():
     """Return every part by its name, with the seconds that must be left to begin it."""
     runs = {name: (20, record(name)) for name in RUNS}
     found = {"tests": (30, tests), **runs, "ladder": (60, ladder), "large batch": (60, utilization)}
-    found |= {"decoding": (20, decoding)}
+    found |= {"decoding": (20, decoding), "ddp": (60, ddp)}
     return found | {f"notebook {path.stem}": (60, notebook(path)) for path in NOTEBOOKS}
 
 

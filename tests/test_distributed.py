@@ -4,6 +4,8 @@ Equality is judged by gradients: AdamW and clipping hide a factor from a loss. E
 planted once, and must not pass for equal.
 """
 
+import importlib.util
+import json
 import multiprocessing
 import os
 import pickle
@@ -18,15 +20,27 @@ import pytest
 import torch
 from helpers import tiny_gpt
 
-from gpt2lite import data, distributed, training
+from gpt2lite import SIZES, GPTConfig, data, distributed, training
 from gpt2lite.config import TrainConfig
 from gpt2lite.precision import Precision
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="no torch.distributed")
+ROOT = Path(__file__).parent.parent
 CPU = torch.device("cpu")
 FP32 = Precision(CPU, torch.float32, False, "exact, for the tests")
 SCALED = Precision(CPU, torch.float32, True, "a scaler, and nothing else of fp16")
 TOKENS = np.random.default_rng(0).integers(0, 61, 1000).astype(np.uint16)
+
+
+def environments(world) -> list[dict]:
+    """Return what torchrun tells each process, and that it has no GPU."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    shared |= {"CUDA_VISIBLE_DEVICES": "", "LOCAL_WORLD_SIZE": world}
+    ranks = [shared | {"RANK": r, "LOCAL_RANK": r} for r in range(world)]
+    return [{name: str(value) for name, value in env.items()} for env in ranks]
 
 
 def start(world, work, *args):
@@ -34,12 +48,8 @@ def start(world, work, *args):
     context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     if os.name != "nt":  # imports torch once, forks from there
         context.set_forkserver_preload(["gpt2lite.run", "torch.distributed.fsdp", "torch._dynamo"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    together = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [together | {"RANK": str(r), "LOCAL_RANK": str(r)} for r in range(world)]
-    processes = [context.Process(target=_process, args=(env, work, args)) for env in ranks]
+    given = [(env, work, args) for env in environments(world)]
+    processes = [context.Process(target=_process, args=each) for each in given]
     for process in processes:
         process.start()
     return processes
@@ -239,3 +249,22 @@ def test_a_skipped_step_is_skipped_by_all(tmp_path):
     for (mine, weights), (theirs, others) in zip(one, other, strict=True):
         assert mine == theirs == [(1, 2**16), (0, 2**15), (0, 2**15)]
         assert all(torch.equal(weights[name], others[name]) for name in weights)
+
+
+def test_the_benchmark_of_one_process_compares_two_ways_of_one_step(monkeypatch, capsys):
+    spec = importlib.util.spec_from_file_location("ddp", ROOT / "benchmarks" / "ddp.py")
+    ddp = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(ddp)
+    monkeypatch.setitem(SIZES, "lite", GPTConfig(block_size=8, n_layer=1, n_head=1, n_embd=8))
+    (alone,) = environments(1)
+    for name, value in alone.items():
+        monkeypatch.setenv(name, value)
+    made, spread = [], distributed.spread
+    monkeypatch.setattr(distributed, "spread", lambda *a: made.append(spread(*a)) or made[-1])
+    ddp.main(
+        ["--model", "lite", "--batch-size", "2", "--seq-len", "8", "--steps=3", "--no-compile"]
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["ms"] > 0 and found["ratio"] == found["ddp_ms"] / found["ms"]
+    kinds = [type(module).__name__ for module in made]
+    assert kinds == ["GPT", "DistributedDataParallel"] * 2

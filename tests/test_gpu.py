@@ -15,6 +15,7 @@ from gpt2lite.course.records import recorded
 pytestmark = pytest.mark.skipif(
     torch.version.cuda is not None, reason="a CPU build is stood in for"
 )
+DDP = {"B": 16, "T": 1024, "ms": 50.0, "ddp_ms": 51.0, "ratio": 1.02}
 PEER = """
 from dataclasses import dataclass
 import torch.nn.functional as F
@@ -75,6 +76,8 @@ def test_every_part_runs_and_what_failed_is_said_and_done_again(gpu, monkeypatch
         called.append((command, options))
         code = int(any(name in command for name in broken))
         out = "cell 3 of 9:\n1 passed in 2 s\n"
+        if str(command[-1]).endswith("ddp.py"):
+            out = f"compiled in 9 s\n{json.dumps(DDP)}\n"
         return subprocess.CompletedProcess(command, code, stdout=out, stderr="")
 
     monkeypatch.setattr(gpu.subprocess, "run", run)
@@ -87,6 +90,7 @@ def test_every_part_runs_and_what_failed_is_said_and_done_again(gpu, monkeypatch
     assert results["tests"] == {"said": "1 passed in 2 s"}
     assert list(results["ladder"]) == gpu.LADDER
     assert results["large batch"].keys() == {"B", "T", "tokens_per_s", "peer_tokens_per_s", "mfu"}
+    assert results["ddp"] == DDP
     assert results["decoding"]["batch 5"]["transformers_ms"] > 0
     head, *records = map(json.loads, (tmp_path / "step3.jsonl").read_text().splitlines())
     assert (head["hardware"], head["precision"], len(records)) == ("Tesla T4", "float16", 2)
