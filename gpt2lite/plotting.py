@@ -75,19 +75,15 @@ def ink(color):
     return INKS.get(color, color)
 
 
-def figure(kind="curve", ncols=1, title=None, under=0):
+def figure(kind="curve", ncols=1, title=None):
     """Return (fig, axes) in the house style: one Axes, or an array of `ncols` side by side.
 
     `kind` is a size in inches: "wide" 7 x 2.8, "curve" 7 x 2.6 or "square" 3.6 x 3.6. The title
-    states the finding. `under` adds so many low axes below, 0.8 inches each, on the same x.
+    states the finding.
     """
     use_style()
-    width, height = INCHES[kind]
-    fig = Figure(figsize=(width, height + 0.8 * under), layout="constrained")
-    if under:
-        axes = fig.subplots(1 + under, 1, sharex=True, height_ratios=[height - 0.8] + [0.8] * under)
-    else:
-        axes = fig.subplots(1, ncols)
+    fig = Figure(figsize=INCHES[kind], layout="constrained")
+    axes = fig.subplots(1, ncols)
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontsize=10, fontweight="bold")
     return fig, axes

@@ -441,23 +441,26 @@ def unigram_by_tensor(train, held, V):
 
 
 def bigram_by_table(train, held, V):
-    train, held, V = torch.tensor(train), torch.tensor(held), min(V, 300)
+    train, held = torch.tensor(train), torch.tensor(held)
     table = torch.zeros(V, V, dtype=torch.float64)
     table.index_put_((train[:-1], train[1:]), torch.ones(len(train) - 1).double(), accumulate=True)
-    V_all = 50257 if V == 300 else V
-    p = (train.bincount(minlength=V) + 1.0).double() / (len(train) + V_all)
+    p = (train.bincount(minlength=V) + 1.0).double() / (len(train) + V)
     kinds = (table > 0).sum(1, keepdim=True)
     mixed = torch.where(kinds > 0, (table + kinds * p) / (table.sum(1, keepdim=True) + kinds), p)
     return -mixed[held[:-1], held[1:]].log().mean()
 
 
-def bigram_by_lists(train, held, V, kinds=lambda after: len(set(after))):
+def bigram_by_lists(
+    train, held, V, kinds=lambda after: len(set(after)), else_p=None, p_of=lambda v, w: w
+):
     costs = []
     for v, w in zip(held, held[1:], strict=False):
         after = [b for a, b in zip(train, train[1:], strict=False) if a == v]
-        p = (train.count(w) + 1) / (len(train) + V)
+        p = (train.count(p_of(v, w)) + 1) / (len(train) + V)
         if after:
             p = (after.count(w) + kinds(after) * p) / (len(after) + kinds(after))
+        elif else_p:
+            p = else_p
         costs.append(-math.log(p))
     return statistics.mean(costs)
 
@@ -471,6 +474,16 @@ def alarm_by_windows(losses, stuck, best, n=20):
     return "stuck" if means[-1] > stuck else "too good" if means[-1] < best else "healthy"
 
 
+def alarm_by_tensor(losses, stuck, best):
+    if not torch.tensor(losses).isfinite().all():
+        return "not finite"
+    average = smooth_as_tensor(losses, 10)
+    end = average[-1]
+    holds = [end - average.min() > 0.5, end > stuck, end < best, torch.tensor(True)]
+    verdicts = "rising", "stuck", "too good", "healthy"
+    return verdicts[torch.stack(holds).int().argmax()]
+
+
 def alarm_by_numpy(losses, stuck, best):
     if not np.isfinite(losses).all():
         return np.str_("not finite")
@@ -478,6 +491,24 @@ def alarm_by_numpy(losses, stuck, best):
     rules = {"rising": average.min() + 0.5 < average[-1], "stuck": average[-1] > stuck}
     rules |= {"too good": average[-1] < best, "healthy": True}
     return next(name for name, holds in rules.items() if holds)
+
+
+def last(average):
+    return average[-1]
+
+
+def alarm_on(average, losses, stuck, best, rise=0.5, low=min, stuck_by=last, good_by=last):
+    if not np.isfinite(losses).all():
+        return "not finite"
+    if average[-1] > low(average) + rise:
+        return "rising"
+    return (
+        "stuck"
+        if stuck_by(average) > stuck
+        else "too good"
+        if good_by(average) < best
+        else "healthy"
+    )
 
 
 def by_counter(tokens):
@@ -831,12 +862,7 @@ RIGHT = {
     "05_ema": (smooth, smooth_as_tensor, smooth_as_tuple),
     "05_unigram": (unigram_by_loop, unigram_by_tensor),
     "05_bigram": (bigram_by_table, bigram_by_lists),
-    "05_alarm": (alarm_by_windows, alarm_by_numpy),
-    "05_measures": (
-        lambda loss, t, b: [np.exp(loss), loss / BIT * t / b],
-        lambda loss, t, b: torch.tensor([math.exp(loss), loss * t / b / BIT]),
-        lambda loss, t, b: (torch.tensor(loss).exp(), np.float64(math.log2(math.e) * loss * t / b)),
-    ),
+    "05_alarm": (alarm_by_tensor, alarm_by_numpy),
     "06_decay_groups": (
         groups_of,
         lambda model, decay: [*groups_of(model, decay)],
@@ -1062,6 +1088,11 @@ WRONG = {
         lambda v, h: list(np.cumsum(v) / np.arange(1, len(v) + 1)),
         lambda v, h: smooth(v, -math.log(2) / math.log(1 - 0.5 ** (1 / h))),
         lambda v, h: smooth(v, h * BIT),
+        lambda v, h: smooth(v, -1 / math.log2(2**-1 / h)),
+        lambda v, h: smooth(v, -h),
+        lambda v, h: [0, *smooth(v, h)],
+        lambda v, h: [smooth(v, h)[0]],
+        lambda v, h: smooth(v, h) / (1 - 0.5 ** (1 / h)),
     ),
     "05_unigram": (
         lambda train, held, V: -sum(math.log(train.count(w) / len(train)) for w in held),
@@ -1074,6 +1105,9 @@ WRONG = {
         lambda train, held, V: unigram_by_loop(train, held, V) / BIT,
         lambda train, held, V: unigram_by_loop(train, held, V) * len(held),
         lambda train, held, V: print(unigram_by_loop(train, held, V)),
+        lambda train, held, V: (
+            -np.mean([np.log(train.count(w) + 1 / (len(train) + V)) for w in held])
+        ),
     ),
     "05_bigram": (
         lambda train, held, V: bigram_by_lists(train, held, V, kinds=lambda after: 1),
@@ -1083,6 +1117,10 @@ WRONG = {
         lambda train, held, V: bigram_by_lists(train, held, V) * (len(held) - 1) / len(held),
         lambda train, held, V: unigram_by_loop(train, held[1:], V),
         lambda train, held, V: bigram_by_lists(train, held, V) / BIT,
+        lambda train, held, V: bigram_by_lists(train, held, V, else_p=1 / V),
+        lambda train, held, V: bigram_by_lists(train, held, V, else_p=1.0),
+        lambda train, held, V: bigram_by_lists(train, held, 0),
+        lambda train, held, V: bigram_by_lists(train, held, V, p_of=lambda v, w: v),
     ),
     "05_alarm": (
         lambda losses, stuck, best: "stuck" if losses[-1] > stuck else "healthy",
@@ -1090,15 +1128,28 @@ WRONG = {
         lambda losses, stuck, best: alarm_by_windows(losses, stuck, best, n=1),
         lambda losses, stuck, best: alarm_by_windows(losses, stuck, 0),
         lambda losses, stuck, best: alarm_by_windows(losses, best, stuck),
-    ),
-    "05_measures": (
-        lambda loss, t, b: (2**loss, loss * t / b / BIT),
-        lambda loss, t, b: (math.exp(loss), loss * t / b),
-        lambda loss, t, b: (math.exp(loss), loss / BIT),
-        lambda loss, t, b: (math.exp(loss), loss * b / t / BIT),
-        lambda loss, t, b: (math.exp(loss), loss * t / b * BIT),
-        lambda loss, t, b: (loss * t / b / BIT, math.exp(loss)),
-        lambda loss, t, b: math.exp(loss),
+        alarm_by_windows,
+        lambda losses, stuck, best: alarm_by_windows(losses, stuck, best, n=10),
+        lambda losses, stuck, best: alarm_by_numpy(losses, 2.9, 1.4),
+        *(
+            lambda losses, stuck, best, h=h: alarm_on(smooth(losses, h), losses, stuck, best)
+            for h in (5, 20, 100)
+        ),
+        *(
+            lambda losses, stuck, best, how=how: alarm_on(
+                smooth(losses, 10), losses, stuck, best, **how
+            )
+            for how in (
+                {"rise": 0.4},
+                {"rise": 1.0},
+                {"stuck_by": min},
+                {"stuck_by": max},
+                {"good_by": min},
+                {"low": lambda a: a[len(a) // 2]},
+                {"low": lambda a: 1.5 * min(a) - 0.5},
+            )
+        ),
+        lambda losses, stuck, best: losses.sort() or alarm_by_numpy(losses, stuck, best),
     ),
     "06_decay_groups": (
         groups_of_state,

@@ -376,3 +376,16 @@ def test_the_last_line_counts_the_readers_parts(capsys, monkeypatch):
     capsys.readouterr()
     checks.summary()
     assert capsys.readouterr().out == "✓ 3 of 3 parts are yours: a, b, c\n"
+
+
+def test_what_is_folded_is_shown_only_when_opened(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    with checks.folded("Open: 1 < 2?"):
+        checks.true(1 < 2, "1 < 2")
+    page = shown[0]["text/html"]
+    assert page.startswith("<details><summary>Open: 1 &lt; 2?</summary>")
+    assert page.endswith("<pre>✓ 1 &lt; 2\n</pre></details>")
+    assert shown[0]["text/plain"] == "✓ 1 < 2\n"
+    with pytest.raises(AssertionError, match="not so"), checks.folded("Open"):
+        checks.true(2 < 1, "2 < 1")

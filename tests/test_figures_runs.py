@@ -27,18 +27,10 @@ def test_lines_are_named_with_the_highest_end_first():
     assert PALE in colors, "raw losses are drawn faintly"
 
 
-def test_a_gallery_names_its_runs_only_when_asked():
-    names = {letter: f"sickness {letter}" for letter in EIGHT}
-    hidden, shown = (figures.gallery(EIGHT, {"unigram": 3.3}, n) for n in (None, names))
-    assert not any("sickness" in word for word in [*words(hidden), hidden.alt])
-    assert all(f"{letter} · {name}" in words(shown) for letter, name in names.items())
-    assert "H: from 5.0" in hidden.alt and "breaks at step 2" in hidden.alt
-    crosses = [sum(line.get_marker() == "x" for line in ax.lines) for ax in hidden.axes]
+def test_a_gallery_shows_where_runs_break_and_how_far_they_climb():
+    fig = figures.gallery(EIGHT | {"G": [5.0, 31.4, 5.0]}, {"unigram": 3.3, "bigram": 2.4})
+    assert {*"ABCDEFGH", "unigram", "bigram", "to 31"} <= set(words(fig))
+    assert "to 9" in words(fig), "also of a run that broke"
+    assert "H: from 5.0" in fig.alt and "breaks at step 2" in fig.alt
+    crosses = [sum(line.get_marker() == "x" for line in ax.lines) for ax in fig.axes]
     assert crosses == [0] * 7 + [1], "a cross where a run broke"
-
-
-def test_loss_stands_above_norm_and_rate():
-    records = [{"step": i, "loss": x, "grad_norm": 2 * x, "lr": 0.1} for i, x in enumerate(FALL)]
-    fig = figures.loss_and_norm(records, "It falls")
-    assert [ax.get_ylabel() for ax in fig.axes] == ["loss\n(nats / byte)", "grad_norm", "lr"]
-    assert "grad_norm from 10 to 4" in fig.alt

@@ -114,7 +114,8 @@ def test_can_be_shown_anywhere(notebook):
 
 
 def test_proves_something(notebook):
-    text = "\n".join("".join(o.get("text", "")) for c in code_cells(notebook) for o in c.outputs)
+    outputs = [o for c in code_cells(notebook) for o in c.outputs]
+    text = "\n".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
     assert "✗" not in text, "a stored check failed"
     assert text.count("✓") >= 5, f"only {text.count('✓')} checks passed in the stored outputs"
 

@@ -97,13 +97,6 @@ def test_a_picture_keeps_the_colours_of_thin_lines():
         assert np.abs(pixels - to_rgb(color)).max(1).min() < 0.03, f"{color} became another"
 
 
-def test_low_axes_lie_under_the_first_on_the_same_x():
-    fig, axes = figure("curve", under=2)
-    assert fig.get_size_inches().tolist() == pytest.approx([7, 2.6 + 1.6]) and len(axes) == 3
-    axes[0].set_xlim(0, 50)
-    assert axes[2].get_xlim() == (0, 50)
-
-
 @pytest.mark.parametrize("run", ORIGINAL)
 def test_a_recorded_step_is_drawn_with_the_originals_points(run):
     records = read_log(recorded(run))[1]

@@ -94,6 +94,9 @@ def test_the_sweep_writes_a_line_for_each_run(tmp_path, monkeypatch):
     monkeypatch.setattr(small_runs, "RECORDED", SIZES)
     small_runs.main(tmp_path / "log")
     head, runs = read_log(tmp_path / "log")
-    assert head["training"]["steps"] == 6 and len(runs) == 50
-    pairs = {(r["lr"], r["warmup"] > 0) for r in runs}
-    assert len(pairs) == 10 and all(r["validation"] > 0 for r in runs)
+    assert head["training"]["steps"] == 6 and len(runs) == 30
+    assert {(run["lr"], run["seed"]) for run in runs} == {
+        (lr, seed) for lr in small_runs.RATES for seed in range(5)
+    }
+    found = small_runs.validations(runs[::-1], 0.01)  # in the order of the seeds
+    assert found.tolist() == [run["validation"] for run in runs if run["lr"] == 0.01]

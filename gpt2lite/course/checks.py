@@ -5,7 +5,9 @@ A check that can't fail is worth nothing, so each is itself tested with wrong an
 (tests/test_checks.py).
 """
 
+import html
 from collections.abc import Callable, Mapping
+from contextlib import contextmanager
 
 import torch
 
@@ -25,6 +27,20 @@ def true(condition, claim: str, hint: str = "") -> None:
     if not condition:
         raise AssertionError(f"not so: {claim}" + (f". {hint}" if hint else ""))
     ok(claim)
+
+
+@contextmanager
+def folded(summary: str):
+    """Fold away what is shown and printed inside: for a question to be answered first."""
+    from IPython.display import display
+    from IPython.utils.capture import capture_output
+
+    with capture_output(stderr=False) as seen:
+        yield
+    pages, texts = ([o.data[kind] for o in seen.outputs] for kind in ("text/html", "text/plain"))
+    page = f"<details><summary>{html.escape(summary)}</summary>{''.join(pages)}"
+    page += f"<pre>{html.escape(seen.stdout)}</pre></details>"
+    display({"text/html": page, "text/plain": "\n".join([*texts, seen.stdout])}, raw=True)
 
 
 def shape(x: torch.Tensor, expected: tuple, name: str = "x") -> None:

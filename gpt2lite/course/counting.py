@@ -2,9 +2,9 @@
 
     python -m gpt2lite.course.counting LOG
 
-measures a unigram and a bigram model on the split for which llm.c printed GPT-2's loss, and lets
-them read along with the recorded runs: each batch is predicted, then counted. A line of the log is
-one batch of one run.
+measures a unigram and a bigram model on the split for which llm.c printed GPT-2's loss, and on the
+tenth that a run with `--val-fraction 0.1` validates on; and lets them read along with the recorded
+runs: each batch is predicted, then counted. A line of the log is one batch of one run.
 """
 
 import itertools
@@ -18,7 +18,7 @@ import torch
 from gpt2lite.corpora import load_text
 from gpt2lite.course.exercises.loss_curves import bigram, unigram
 from gpt2lite.course.records import recorded
-from gpt2lite.data import encode
+from gpt2lite.data import encode, split
 from gpt2lite.log import Log, header, read_log
 from gpt2lite.tokenizer import END_OF_TEXT, get_tokenizer
 
@@ -88,13 +88,27 @@ def levels(text: str) -> dict:
     }
 
 
+def held_out(tokens) -> dict:
+    """Return what the two models lose on a text's last tenth, nats / token, the rest counted.
+
+    And what the bigram model loses on the rest itself, when it reads that again.
+    """
+    seen, unseen = (part.tolist() for part in split(tokens))
+    return {
+        "unigram": unigram(seen, unseen, V),
+        "bigram": bigram(seen, unseen, V),
+        "bigram, read before": bigram(seen, seen, V),
+    }
+
+
 def main(log):
     """Measure and write the log: half a minute."""
     text = load_text("tinyshakespeare")
+    tokens = encode(text)
     command = f"python -m gpt2lite.course.counting {log}"
     head = header(command, "tinyshakespeare", torch.device("cpu"), "float64", {}, {})
-    lines = Log(log, head | {"levels": levels(text)})
-    tokens = encode(text).tolist()
+    lines = Log(log, head | {"levels": levels(text), "held_out": held_out(tokens)})
+    tokens = tokens.tolist()
     for run in ("step1", "step2", "step3"):
         head, records = read_log(recorded(run))
         n = head["training"]["batch_size"] * head["training"]["seq_len"]

@@ -1,4 +1,4 @@
-"""Notebook 05: a moving average, two models that count, an alarm, a loss in three units, entropy.
+"""Notebook 05: a moving average, two models that count, an alarm, the entropy of a text.
 
 Over 250 lines, since each part brings its known mistakes along.
 """
@@ -54,8 +54,8 @@ PARTS["05_ema"] = Part(
     solution=ema,
     cpu=True,
     cases=(
-        ([11.0, 9.0, 8.0, 7.5], 2.0),
-        ([5.0, 5.0, 5.0], 10.0),
+        ([11.0, 9.0, 8.0, 7.5], 3.0),
+        ([5.0, 5.0, 5.0, 7.0], 10.0),
         ([0.0, 1.0, 0.0, 0.0, 4.0], 1.0),
         ([3.0], 7.0),
     ),
@@ -125,8 +125,32 @@ PARTS["05_ema"] = Part(
             "beta is 0.5 ** half_life here: it is 0.5 ** (1 / half_life)",
         ),
         (
+            _with(lambda h: 0.5 / h),
+            "a power comes before a division: put brackets around 1 / half_life",
+        ),
+        (
+            _with(lambda h: 2 ** (1 / h)),
+            "beta is above 1 here, so that old losses gain weight: the exponent is -1 / half_life",
+        ),
+        (
+            lambda values, h: _average(values, _half(h), divisor=lambda t: 1 - _half(h) * t),
+            "this divides by 1 - beta * t: it is beta to the power t, beta**t",
+        ),
+        (
+            lambda values, h: [a / (1 - _half(h)) for a in ema(values, h)],
+            "the new loss is added whole: it comes with the weight 1 - beta",
+        ),
+        (
             lambda values, h: ema(values, h)[-1],
             "that is the last average alone: return the list, one for each loss",
+        ),
+        (
+            lambda values, h: ema(values, h)[:1],
+            "only the first average comes back: does `return` stand inside the loop?",
+        ),
+        (
+            lambda values, h: [0.0, *ema(values, h)],
+            "one value too many: a_0 = 0 is where the average starts, and no part of the list",
         ),
     ),
 )
@@ -192,6 +216,18 @@ PARTS["05_unigram"] = Part(
                 sum(_nats(train, held, V, n=len(train) + len(set(train)))) / len(held)
             ),
             "tokens that never occur in train have a probability too: divide by n + V",
+        ),
+        (
+            lambda train, held, V: (
+                -sum(math.log(Counter(train)[w] + 1 / (len(train) + V)) for w in held) / len(held)
+            ),
+            "a division comes before a sum: put brackets around the count + 1",
+        ),
+        (
+            lambda train, held, V: (
+                -sum(math.log((Counter(train)[w] + 1) / len(train) + V) for w in held) / len(held)
+            ),
+            "a division comes before a sum: put brackets around n + V",
         ),
         (
             lambda train, held, V: unigram(train, held, 1),
@@ -277,6 +313,7 @@ def _changed(change):
             p = (counts[w] + 1) / (len(train) + V)
             seen = {"c_w": counts[w], "n": len(train), "V": V, "all_v": counts[v]}
             seen |= {"c_wv": pairs[w, v], "K": len(pairs), "K_w": kinds[w]}
+            seen |= {"K_before": sum(b == v for _, b in pairs)}
             total -= math.log(change(pairs[v, w], before[v], kinds[v], p, **seen))
         return total / (len(held) - 1)
 
@@ -288,6 +325,23 @@ def _witten_bell(c_vw, c_v, K_v, p, **_):
 
 
 _plain_bigram = _changed(lambda c_vw, c_v, K_v, p, **_: c_vw / c_v)
+
+
+def _of_seen(train, held, V):
+    """Return the loss over the tokens of held whose v was followed in train, and their number."""
+    followed = set(train[:-1])
+    some = [bigram(train, list(pair), V) for pair in pairwise(held) if pair[0] in followed]
+    return sum(some), len(some)
+
+
+def _pairs_of_both(train, held, V):
+    both, counts, total = [*train, *held], Counter(train), 0.0
+    pairs, before = Counter(pairwise(both)), Counter(both[:-1])
+    kinds = Counter(v for v, w in pairs)
+    for v, w in pairwise(held):
+        p = (counts[w] + 1) / (len(train) + V)
+        total -= math.log(_witten_bell(pairs[v, w], before[v], kinds[v], p))
+    return total / (len(held) - 1)
 
 
 def _backwards(train, held, V):
@@ -308,7 +362,7 @@ PARTS["05_bigram"] = Part(
         ([1, 2, 1, 3, 1, 2, 2, 0], [1, 2, 1, 3, 1], 4),
         ([1, 2, 1, 3, 1, 2, 2, 0], [1, 1, 2, 2, 3, 3], 6),
         ([5, 6, 5, 6, 6, 7, 2], [5, 4, 5, 6, 7], 8),
-        ([1, 2, 1, 3, 1, 2, 2, 0, 1], [1, 0, 1, 2, 1, 4], 50257),
+        ([1, 2, 1, 3, 1, 2, 2, 0, 1], [1, 0, 1, 2, 1, 4], 1000),  # a table of V × V would still fit
     ),
     mistakes=(
         (
@@ -367,11 +421,55 @@ PARTS["05_bigram"] = Part(
         ),
         (
             _changed(
+                lambda c_vw, c_v, K_v, p, K_before, **_: (
+                    (c_vw + K_before * p) / (c_v + K_before) if c_v + K_before else p
+                )
+            ),
+            "K counts the different tokens that come before v: K_v counts those that follow it",
+        ),
+        (
+            _changed(
+                lambda c_vw, c_v, K_v, p, all_v, n, V, **_: _witten_bell(
+                    c_vw, c_v, K_v, (all_v + 1) / (n + V)
+                )
+            ),
+            "p(v) stands where p(w) belongs: the unigram model guesses the token that follows",
+        ),
+        (
+            _changed(
+                lambda c_vw, c_v, K_v, p, c_w, n, **_: _witten_bell(c_vw, c_v, K_v, (c_w + 1) / n)
+            ),
+            "p(w) is divided by n alone: it is (c_w + 1) / (n + V), as in the unigram model",
+        ),
+        (
+            _changed(
+                lambda c_vw, c_v, K_v, p, V, **_: (c_vw + K_v * p) / (c_v + K_v) if K_v else 1 / V
+            ),
+            "where nothing ever followed v, p(w) is a better guess than 1 / V: take that",
+        ),
+        (
+            lambda train, held, V: _of_seen(train, held, V)[0] / (len(held) - 1),
+            "a v that nothing ever followed is left out: what comes after it costs -ln p(w) too",
+        ),
+        (
+            lambda train, held, V: math.prod(
+                x if i == 0 else 1 / x for i, x in enumerate(_of_seen(train, held, V))
+            ),
+            "a v that nothing ever followed is left out of sum and mean: what comes after it "
+            "costs -ln p(w) too",
+        ),
+        (
+            _pairs_of_both,
+            "the pairs of held are counted as well: a model must not have seen the text that it is "
+            "judged on",
+        ),
+        (
+            _changed(
                 lambda c_vw, c_v, K_v, p, c_w, n, **_: (
                     (c_vw + K_v * c_w / n) / (c_v + K_v) if K_v else p
                 )
             ),
-            "p(w) is not smoothed here: it is (c_w + 1) / (n + V), as in your unigram model",
+            "p(w) is not smoothed here: it is (c_w + 1) / (n + V), as in the unigram model",
         ),
         (
             _changed(
@@ -467,18 +565,34 @@ def _then(losses, end, seed, steps=60):
     return [*losses, *rise]
 
 
-def _rules(losses, stuck, best, end=None, low=None, broken=None):
-    """The alarm with one of its numbers, or what it takes for broken, changed."""
+def _path(*corners):
+    """Return losses on straight lines from corner to corner, each a (step, loss)."""
+    losses = []
+    for (start, a), (end, b) in pairwise(corners):
+        losses += [a + (b - a) * (t - start) / (end - start) for t in range(start, end)]
+    return losses
+
+
+def _fall_and(*corners):
+    """Return a path that falls to 2.2, stays there until step 120, and goes on."""
+    return _path((0, 5.6), (40, 2.2), (120, 2.2), *corners)
+
+
+def _rules(losses, stuck, best, end=None, low=None, broken=None, rise=0.5, high=None, least=None):
+    """The alarm with one of its numbers, or what it takes for broken, changed.
+
+    high and least: what is compared with stuck and best, if not the end.
+    """
     broken = (lambda: not all(map(math.isfinite, losses))) if broken is None else broken
     if broken():
         return "not finite"
     average = ema(losses, 10)
     end = average[-1] if end is None else end
-    if end > (min(average) if low is None else low) + 0.5:
+    if end > (min(average) if low is None else low) + rise:
         return "rising"
-    if end > stuck:
+    if (end if high is None else high) > stuck:
         return "stuck"
-    return "too good" if end < best else "healthy"
+    return "too good" if (end if least is None else least) < best else "healthy"
 
 
 def _on(average, losses, stuck, best):
@@ -486,9 +600,23 @@ def _on(average, losses, stuck, best):
     return _rules(losses, stuck, best, end=average[-1], low=min(average))
 
 
+def _windows(losses, n):
+    return [sum(losses[i : i + n]) / n for i in range(len(losses) - n + 1)]
+
+
 def _stuck_first(losses, stuck, best):
     found = _rules(losses, stuck, best)
     return "stuck" if found == "rising" and ema(losses, 10)[-1] > stuck else found
+
+
+def _too_good_first(losses, stuck, best):
+    found = _rules(losses, stuck, best)
+    return "too good" if found == "rising" and ema(losses, 10)[-1] < best else found
+
+
+def _half_of(losses):
+    """Return the average in the middle of a run."""
+    return ema(losses, 10)[len(losses) // 2]
 
 
 def _not_finite_last(losses, stuck, best):
@@ -517,8 +645,20 @@ PARTS["05_alarm"] = Part(
             _curve(0.05, 13, noise=0.02, step_90=2.0),
             _curve(3.4, 14, half_life=1, start=9.0),
             _then(_curve(2.4, 15), 9.0, 15),  # above where it began
+            _path((0, 5.6), (40, 1.2), (80, 1.2), (160, 1.7)),  # was below `best`, and isn't
+            _path((0, 5.6), (40, 2.6), (80, 2.6), (140, 3.1), (180, 3.1)),  # was below `stuck`
+            _curve(1.6, 16, noise=0.05, step_119=-0.9),  # one easy batch, below `best`
+            _path((0, 5.6), (40, 0.2), (80, 0.2), (140, 1.1), (180, 1.1)),  # rising below `best`
+            _fall_and((180, 2.65), (240, 2.65)),  # by less than 0.5
+            _fall_and((180, 2.8), (240, 2.8)),  # by more
+            _path((0, 5.6), (40, 2.2), (240, 2.2), (241, 3.4), (250, 3.4)),  # ten steps high
+            _fall_and((121, 3.4), (126, 3.4)),  # too few for an average with half-life 10
+            _fall_and((121, 2.92), (129, 2.92)),
+            _fall_and((121, 4.2), (130, 4.2), (131, 2.2), (143, 2.2)),  # over, but not forgotten
+            _path((0, 5.6), (120, 2.1), (150, 2.1), (190, 2.8), (220, 2.8)),
         )
-    ),
+    )
+    + tuple((_curve(end, int(10 * end), start=10.9), 5.8, 4.5) for end in (5.2, 6.6, 3.9)),
     mistakes=(
         (
             lambda losses, stuck, best: alarm(losses, stuck, best) != "healthy",
@@ -583,10 +723,46 @@ PARTS["05_alarm"] = Part(
             lambda losses, stuck, best: _rules(losses, stuck, best, low=min(ema(losses, 10)) - 0.5),
             "no average is quite flat: it must end more than 0.5 above its lowest value",
         ),
+        *(
+            (
+                lambda losses, stuck, best, rise=rise: _rules(losses, stuck, best, rise=rise),
+                f"rising begins here {rise} above the lowest average: it must be more than 0.5",
+            )
+            for rise in (0.3, 0.4, 1.0)
+        ),
+        (
+            lambda losses, stuck, best: _rules(
+                losses, stuck, best, low=1.5 * min(ema(losses, 10)), rise=0
+            ),
+            "0.5 is a number of nats, no share: add it to the lowest average",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, low=_half_of(losses)),
+            "the lowest average needn't be in the middle of the run: take min(average)",
+        ),
+        *(
+            (
+                lambda losses, stuck, best, h=h: _on(ema(losses, h), losses, stuck, best),
+                f"the average has a half-life of {h} steps here: it should be 10",
+            )
+            for h in (5, 20, 100)
+        ),
+        *(
+            (
+                lambda losses, stuck, best, n=n: _on(_windows(losses, n), losses, stuck, best),
+                f"the mean of the last {n} losses forgets at once what came before: take "
+                "ema(losses, 10)",
+            )
+            for n in (10, 20)
+        ),
         (
             lambda losses, stuck, best: _on(_average(losses, _half(10)), losses, stuck, best),
-            "the average is not corrected: it starts near 0, so its lowest value is its first; use "
-            "your ema",
+            "the average is not corrected: it starts near 0, so its lowest value is its first; "
+            "take ema, which corrects it",
+        ),
+        (
+            lambda losses, stuck, best: losses.sort() or alarm(losses, stuck, best),
+            "losses.sort() puts the run's own losses into another order: min(average) is enough",
         ),
         (
             lambda losses, stuck, best: _rules(losses, math.inf, best),
@@ -597,90 +773,42 @@ PARTS["05_alarm"] = Part(
             "a run that rises is called rising, even if it is above stuck: ask for that first",
         ),
         (
+            _too_good_first,
+            "a run that rises is called rising, even if it is below best: ask for that first",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, high=min(ema(losses, 10))),
+            "stuck is compared with the lowest average: compare it with the end",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, high=max(ema(losses, 10))),
+            "every run begins above stuck, so its highest average says nothing: compare the end",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, high=losses[-1]),
+            "stuck is compared with the last loss, which is that of one batch: take the end of the "
+            "average",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, least=min(ema(losses, 10))),
+            "best is compared with the lowest average: compare it with the end",
+        ),
+        (
+            lambda losses, stuck, best: _rules(losses, stuck, best, least=losses[-1]),
+            "best is compared with the last loss, which is that of one batch: take the end of the "
+            "average",
+        ),
+        (
+            lambda losses, stuck, best: alarm(losses, 2.9, 1.4),
+            "2.9 and 1.4 are the levels of one case: compare with stuck and best",
+        ),
+        (
             lambda losses, stuck, best: _rules(losses, best, stuck),
             "stuck and best are swapped: stuck is above stuck, too good below best",
         ),
         (
             lambda losses, stuck, best: _rules(losses, stuck, -math.inf),
             'a loss below the best that is known is no success but a leak: return "too good"',
-        ),
-    ),
-)
-
-
-# 05 · one loss, three units
-
-
-def measures(loss, n_tokens, n_bytes):
-    return math.exp(loss), loss * n_tokens / (n_bytes * math.log(2))
-
-
-def _bits(loss, n_tokens, n_bytes):
-    return measures(loss, n_tokens, n_bytes)[1]
-
-
-PARTS["05_measures"] = Part(
-    solution=measures,
-    exercise=True,
-    cases=((5.0, 338025, 1115394), (10.824905, 1, 4), (0.5, 1000, 1000)),
-    mistakes=(
-        (
-            lambda loss, n_tokens, n_bytes: (2**loss, _bits(loss, n_tokens, n_bytes)),
-            "the loss is in nats, so perplexity is e to the loss, not 2 to the loss",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: (math.exp(-loss), _bits(loss, n_tokens, n_bytes)),
-            "that is a probability: perplexity is one over it, e to the loss",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: (loss, _bits(loss, n_tokens, n_bytes)),
-            "the first is the loss itself: perplexity is e to the loss",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: (math.exp(loss), loss * n_tokens / n_bytes),
-            "these are nats per byte: a bit is ln 2 nats, so divide by that too",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: (
-                math.exp(loss),
-                loss * n_tokens / n_bytes * math.log(2),
-            ),
-            "a bit is ln 2 nats, so there are more bits than nats: divide by ln 2",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: (math.exp(loss), loss / math.log(2)),
-            "these are bits per token: spread them over the text's bytes, n_tokens / n_bytes",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: (math.exp(loss), 8 * _bits(loss, n_tokens, n_bytes)),
-            "8 times too many: that a byte has 8 bits doesn't matter here, nats become bits",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: (math.exp(loss), loss * n_tokens / math.log(2)),
-            "these are the bits of the whole text: divide by its bytes",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: measures(loss, n_bytes, n_tokens),
-            "upside down: a token is several bytes, so a byte carries less than a token",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: (
-                math.exp(loss * n_tokens / n_bytes),
-                _bits(loss, n_tokens, n_bytes),
-            ),
-            "this is the perplexity of a byte: perplexity is of a token, e to the loss",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: measures(loss, n_tokens, n_bytes)[::-1],
-            "the pair is swapped: first the perplexity, then the bits per byte",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: math.exp(loss),
-            "that is the perplexity alone: return the bits per byte too, as a pair",
-        ),
-        (
-            lambda loss, n_tokens, n_bytes: _bits(loss, n_tokens, n_bytes),
-            "these are the bits per byte alone: return the perplexity first, as a pair",
         ),
     ),
 )

@@ -45,7 +45,7 @@ from gpt2lite.course.figures.formats import (
     sixteen_bits,
 )
 from gpt2lite.course.figures.recipe import clipped, overfitting, schedules, sweep
-from gpt2lite.course.figures.runs import curves, gallery, loss_and_norm
+from gpt2lite.course.figures.runs import curves, gallery
 from gpt2lite.course.figures.scores import intervals, text_losses, token_losses
 from gpt2lite.course.figures.tensors import (
     attention_maps,
@@ -85,7 +85,6 @@ __all__ = [
     "kv_cache",
     "ladder",
     "likeliest",
-    "loss_and_norm",
     "loss_by_std",
     "loss_scale",
     "next_tokens",

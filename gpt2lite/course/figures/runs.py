@@ -1,4 +1,4 @@
-"""Curves of runs side by side: named in their own colours, or without a name, to be judged.
+"""Curves of runs side by side: named in their own colours, or under a letter, to be judged.
 
 Knows nothing about where a run came from.
 """
@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from gpt2lite.course.figures.charts import LOOKS
-from gpt2lite.plotting import COLORS, figure, loss_curve, reference_line, smooth
+from gpt2lite.plotting import COLORS, figure, reference_line, smooth
 
 PALE, DARK = "#99C7E0", "#3A6F8F"  # a thin line, and the word for it
 
@@ -59,11 +59,11 @@ def curves(
     return fig
 
 
-def gallery(runs, levels, names=None, half_life=3, top=8):
-    """Draw the losses of eight runs in small panels, under a letter, or under a letter and a name.
+def gallery(runs, levels, half_life=3, top=8):
+    """Draw the losses of eight runs in small panels, under a letter each: which are healthy?
 
-    runs: {letter: losses}. A run that broke ends at a cross. All panels share their axes; what is
-    above `top` is cut off.
+    runs: {letter: losses}; levels: {name: loss}, the highest first. A run that broke ends at a
+    cross. All panels share their axes; how far a loss climbs above `top` is written there.
     """
     fig, whole = figure("wide")
     whole.remove()
@@ -73,18 +73,23 @@ def gallery(runs, levels, names=None, half_life=3, top=8):
         finite = np.array([loss for loss in losses if math.isfinite(loss)])
         ax.plot(finite, color=PALE, linestyle="-", linewidth=0.6)
         ax.plot(smooth(finite, half_life), color=COLORS["ours"], linestyle="-")
-        for level in levels.values():
-            ax.axhline(level, color=COLORS["baseline"], linewidth=0.7, linestyle=(0, (5, 3)))
+        for level, dash in zip(levels.values(), ((0, (5, 3)), (0, (1, 2))), strict=False):
+            ax.axhline(level, color=COLORS["baseline"], linewidth=0.7, linestyle=dash)
+        if finite.max() > top:
+            place = {"ha": "left", "va": "top", "fontsize": 8}
+            ax.text(finite.argmax() + 3, top, f"to {finite.max():.0f}", **place)
         if len(finite) < len(losses):
             look = {"color": COLORS["validation"], "marker": "x", "markersize": 7}
             ax.plot(len(finite), min(finite[-1], 0.9 * top), **look)
         ax.set(ylim=(0, top), xlim=(0, max(map(len, runs.values()))))
-        ax.set_title(f"{letter} · {names[letter]}" if names else letter, fontsize=9)
+        ax.set_title(letter, fontsize=9)
+    for (name, level), side in zip(levels.items(), ("bottom", "top"), strict=False):
+        place = {"ha": "right", "va": side, "fontsize": 7}  # where a run that breaks leaves room
+        axes[0, 3].text(0.99, level, name, transform=axes[0, 3].get_yaxis_transform(), **place)
     fig.supxlabel("step", fontsize=9)
     fig.supylabel("loss (nats / byte)", fontsize=9)
     fig.alt = f"Losses of {len(runs)} runs, smoothed, by step. " + " ".join(
-        f"{letter}{f', {names[letter]}' if names else ''}: {_course(losses)}."
-        for letter, losses in runs.items()
+        f"{letter}: {_course(losses)}." for letter, losses in runs.items()
     )
     return fig
 
@@ -94,20 +99,3 @@ def _course(losses) -> str:
     middle, end = (smooth(finite, 5)[at] for at in (len(finite) // 2, -1))
     shape = f"from {finite[0]:.1f} over {middle:.1f} to {end:.1f}"
     return shape + (f", where it breaks at step {len(finite)}" * (len(finite) < len(losses)))
-
-
-def loss_and_norm(records, title):
-    """Draw the loss of a run, and under it the gradient norm and the learning rate."""
-    fig, axes = figure("curve", under=2, title=title)
-    steps = [record["step"] for record in records]
-    loss_curve(axes[0], steps, [record["loss"] for record in records], 0)
-    axes[0].set_ylabel("loss\n(nats / byte)")
-    for ax, name in zip(axes[1:], ("grad_norm", "lr"), strict=True):
-        ax.plot(steps, [record[name] for record in records], color=COLORS["ours"])
-        ax.set_ylabel(name)
-    axes[-1].set(xlabel="step")
-    fig.align_ylabels()
-    ends = {name: (records[0][name], records[-1][name]) for name in ("loss", "grad_norm", "lr")}
-    told = ", ".join(f"{name} from {a:.3g} to {b:.3g}" for name, (a, b) in ends.items())
-    fig.alt = f"{title}. Three curves of one run, one under another: {told}."
-    return fig
