@@ -261,6 +261,9 @@ def test_scores_say_what_is_drawn():
     ends = figures.intervals([("a", 99.0, 2.0), ("b", 1.0, 2.0)], "", "").axes[0].lines[::2]
     drawn = [tuple(line.get_xdata()) for line in ends]
     assert drawn == [pytest.approx((95.08, 100)), pytest.approx((0, 4.92))], "no score is beyond"
+    for error, label in ((2.0, "; the line is the 95 % interval"), (None, "")):
+        fig = figures.intervals([("a", 50.0, error)], "", "score (%)")
+        assert fig.axes[0].get_xlabel() == f"score (%){label}"
     fig = figures.token_losses(WORDS, [15.0, 2.5, 0.04, 0.0, 1.8, 25.1])
     assert fig.get_suptitle() == "·be costs 25 of 44 bits"
 

@@ -52,9 +52,9 @@ def text_losses(scores: dict, level: float):
 def intervals(rows: list[tuple], title: str, xlabel: str, line: tuple[str, float] | None = None):
     """Draw means as dots with their 95 % intervals. 7 inches wide, higher for more rows.
 
-    rows: (name, mean, standard error), in percent; an error of None draws the dot alone, a mean of
-    None says "not published". An interval ends at 0 and at 100. line: the name and place of a
-    level, such as chance.
+    rows: (name, mean, standard error), in percent; an error of None, or 0, draws the dot alone, a
+    mean of None says "not published". An interval ends at 0 and at 100. line: the name and place of
+    a level, such as chance.
     """
     fig, ax = figure("curve", title=title)
     fig.set_figheight(max(INCHES["curve"][1] - 0.6, 0.9 + 0.24 * len(rows)))
@@ -73,9 +73,11 @@ def intervals(rows: list[tuple], title: str, xlabel: str, line: tuple[str, float
         ax.axvline(line[1], color=COLORS["baseline"], linestyle="--", linewidth=0.9, zorder=1)
         ax.text(line[1], -0.75, f" {line[0]}", va="center", fontsize=8)
     ax.set_yticks(range(len(rows)), [name for name, _, _ in rows])
-    ax.set(xlabel=xlabel, ylim=(len(rows) - 0.5, -1.1 if line else -0.5))
+    means = "; the line is the 95 % interval" if any(error for _, _, error in rows) else ""
+    ax.set(xlabel=xlabel + means, ylim=(len(rows) - 0.5, -1.1 if line else -0.5))
     ax.margins(x=0.08)
     low, high = ax.get_xlim()
     ax.set_xticks([tick for tick in ax.get_xticks() if low <= tick <= high])
-    fig.alt = f"Dots with 95 % intervals, {xlabel}: {', '.join(told)}."
+    kind = "Dots with 95 % intervals" if means else "Dots"
+    fig.alt = f"{kind}, {xlabel}: {', '.join(told)}."
     return fig
