@@ -7,7 +7,7 @@ COLAB := build/colab-venv
 CPU_TORCH := https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
-.PHONY: help course test test-parts test-reruns lab notebooks figures test-colab test-t4 lm-eval gpu hub wheel address clean
+.PHONY: help course test test-parts test-reruns test-dist lab notebooks figures test-colab test-t4 lm-eval gpu hub wheel address clean
 
 help:  ## list these commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ test-parts: $(READY)  ## run the notebooks with every part written: all right, a
 
 test-reruns: $(READY)  ## run their cells twice, interrupted, and at other dials (hours; ONLY=01_architecture: one)
 	$(PY) -m pytest -q -m long tests/test_reruns.py tests/test_interrupts.py --durations=0 $(if $(ONLY),-k "$(ONLY)")
+
+test-dist: $(READY)  ## kill and stop processes that train together, and see the run go on (half an hour)
+	$(PY) -m pytest -q -s -m "long or not long" tests/test_distributed.py --durations=0
 
 lab: $(READY)  ## open JupyterLab on your own copy of the notebooks, in my_notebooks/
 	@$(PY) .ci/lab.py

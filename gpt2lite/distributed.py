@@ -80,8 +80,8 @@ def joined():
         raise DistributedError("this PyTorch has no torch.distributed: start without torchrun")
     if sys.platform == "darwin":  # gloo would look up the machine's own name, often in vain
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0")
-    backend = _backend()
-    dist.init_process_group(backend, timeout=timedelta(seconds=2 * PATIENCE))
+    backend, gpu = _backend()
+    dist.init_process_group(backend, timeout=timedelta(seconds=2 * PATIENCE), device_id=gpu)
     with ExitStack() as until_end:
         until_end.enter_context(_deferred_interrupt())
         until_end.enter_context(_watch())
@@ -102,10 +102,10 @@ def joined():
         dist.destroy_process_group()
 
 
-def _backend() -> str:
-    """Return what carries the messages; with a GPU for each process, make it the current one."""
+def _backend() -> tuple[str, torch.device | None]:
+    """Return what carries the messages, and this process's GPU, which becomes the current one."""
     if not torch.cuda.is_available():
-        return "gloo"
+        return "gloo", None
     local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if local >= gpus:
         raise DistributedError(
@@ -113,7 +113,7 @@ def _backend() -> str:
             "CUDA_VISIBLE_DEVICES= to train on the CPU"
         )
     torch.cuda.set_device(local)
-    return "nccl" if dist.is_nccl_available() else "gloo"
+    return ("nccl", torch.device("cuda", local)) if dist.is_nccl_available() else ("gloo", None)
 
 
 class Part(NamedTuple):
@@ -298,7 +298,9 @@ class _Watch(threading.Thread):
         super().__init__(daemon=True)
         host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        self.store = dist.PrefixStore(f"watch {start}", dist.TCPStore(host, port, is_master=False))
+        uv = sys.platform != "win32"  # PyTorch is built without it there
+        store = dist.TCPStore(host, port, is_master=False, use_libuv=uv)
+        self.store = dist.PrefixStore(f"watch {start}", store)
         self.rank, self.others = rank(), range(world_size())
         self.err = sys.stderr
         self.ended = threading.Event()
@@ -340,9 +342,12 @@ class _Watch(threading.Thread):
             return
         for r in late:
             _, _, step, place = now[r]
+            what = f"has not left {place} in step {step}"
+            if r in stopped:  # in lockstep it is where we are, whatever it told last
+                what = f"gives no sign of life in step {self.step}"
             print(
-                f"rank {r} has not left {place} in step {step} for {silent:.0f} s"
-                f"{'; the others wait for it' if waiting else ''}. After {PATIENCE} s the run ends",
+                f"rank {r} {what} for {silent:.0f} s: {len(waiting)} of {len(now)} processes wait "
+                f"for it. After {PATIENCE} s the run ends",
                 file=self.err,
                 flush=True,
             )

@@ -5,13 +5,20 @@ planted once, and must not pass for equal.
 """
 
 import importlib.util
+import inspect
 import json
 import multiprocessing
 import os
 import pickle
+import random
+import shutil
+import signal
 import socket
+import subprocess
 import sys
+import time
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -20,8 +27,9 @@ import pytest
 import torch
 from helpers import tiny_gpt
 
-from gpt2lite import SIZES, GPTConfig, data, distributed, training
+from gpt2lite import GPT, SIZES, GPTConfig, __main__, checkpoint, data, distributed, run, training
 from gpt2lite.config import TrainConfig
+from gpt2lite.log import read_log
 from gpt2lite.precision import Precision
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="no torch.distributed")
@@ -44,7 +52,7 @@ def environments(world) -> list[dict]:
 
 
 def start(world, work, *args):
-    """Start processes that do `work(*args)` joined; return them."""
+    """Start processes that do `work(*args)` in such environments; return them."""
     context = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
     if os.name != "nt":  # imports torch once, forks from there
         context.set_forkserver_preload(["gpt2lite.run", "torch.distributed.fsdp", "torch._dynamo"])
@@ -58,30 +66,31 @@ def start(world, work, *args):
 def _process(env, work, args):
     os.environ |= env
     torch.set_num_threads(1)
-    try:
-        with distributed.joined():
-            work(*args)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    work(*args)
+
+
+def ends(processes, seconds=120) -> list:
+    """Return the exit codes of processes; None for one that had to be killed."""
+    end = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0, end - time.monotonic()))
+    codes = [process.exitcode for process in processes]
+    for process in processes:
+        process.kill()
+    return codes
 
 
 def together(world, work, folder) -> list:
     """Return what `work(folder)` returns in each of so many processes."""
-    processes = start(world, _keep, work, str(folder))
-    for process in processes:
-        process.join(120)
-    assert [p.exitcode for p in processes] == [0] * world, "a process failed: see above"
-    results = []
-    for r in range(world):
-        with open(Path(folder) / f"{work.__name__}.{r}", "rb") as file:
-            results.append(pickle.load(file))
-    return results
+    assert ends(start(world, _keep, work, str(folder))) == [0] * world, "one failed: see above"
+    kept = [(Path(folder) / f"{work.__name__}.{r}").read_bytes() for r in range(world)]
+    return [pickle.loads(each) for each in kept]
 
 
 def _keep(work, folder):
-    result = work(folder)
-    with open(Path(folder) / f"{work.__name__}.{distributed.rank()}", "wb") as file:
-        pickle.dump(result, file)
+    with distributed.joined():
+        result = pickle.dumps(work(folder))
+        (Path(folder) / f"{work.__name__}.{distributed.rank()}").write_bytes(result)
 
 
 def trainer(shard=False, precision=FP32, order="random", dropout=0.0, model=None, **settings):
@@ -194,9 +203,9 @@ def all_gradients(folder) -> dict:
         for (name, settings), shard in product(SETTINGS.items(), (False, True))
     }
     for name, (mistake, setting, shard) in MISTAKES.items():
-        run = trainer(shard, **SETTINGS[setting])
-        with mistake(run):
-            found[name] = gradients(run)
+        wrong = trainer(shard, **SETTINGS[setting])
+        with mistake(wrong):
+            found[name] = gradients(wrong)
     return found
 
 
@@ -210,29 +219,32 @@ def test_two_processes_have_the_gradients_of_one_and_no_mistake_has(tmp_path):
             assert distance(found[name], one[setting]) > 1e-3, f"{name} passes for equal"
 
 
-def differing_weights(folder) -> str:
+def differing_weights() -> str:
     """Let rank 1 alone skip an update; return what is said of it."""
-    run = trainer(precision=SCALED)
-    run.step()
-    distributed.check_same(run.model)
+    wrong = trainer(precision=SCALED)
+    wrong.step()
+    distributed.check_same(wrong.model)
     if distributed.rank() == 1:
-        run.optimizer.step = lambda *_: None
-    run.step()
+        wrong.optimizer.step = lambda *_: None
+    wrong.step()
     try:
-        distributed.check_same(run.model)
+        distributed.check_same(wrong.model)
     except distributed.DistributedError as error:
         return str(error)
 
 
 def skips(folder) -> list:
     """Let rank 1's gradients overflow once; return steps skipped and scales, whole and sharded."""
-    found = []
+    found = [differing_weights()]
+    for step in (3, 4, 3):
+        distributed.begin_step(step, 7)
+        found.append(torch.rand(4).tolist())
     for shard in (False, True):
-        run = trainer(shard, SCALED, grad_clip=1.0)
+        scaled = trainer(shard, SCALED, grad_clip=1.0)
         if distributed.rank() == 1:
-            run.model.ln_f.register_full_backward_hook(overflow)
-        records = [run.step() for _ in range(3)]
-        weights = distributed.whole_state(run.model.state_dict())
+            scaled.model.ln_f.register_full_backward_hook(overflow)
+        records = [scaled.step() for _ in range(3)]
+        weights = distributed.whole_state(scaled.model.state_dict())
         found.append(([(r["skipped"], r["scale"]) for r in records], weights))
     return found
 
@@ -242,11 +254,11 @@ def overflow(module, given, grads):
     return (given[0] * np.inf,) if module.overflown == 1 else None
 
 
-def test_a_skipped_step_is_skipped_by_all(tmp_path):
-    for said in together(2, differing_weights, tmp_path):
-        assert "parameters differ over the processes" in said, "one alone skips, and none notices"
-    one, other = together(2, skips, tmp_path)
-    for (mine, weights), (theirs, others) in zip(one, other, strict=True):
+def test_a_skipped_step_is_skipped_by_all_and_dropout_is_each_ones_own(tmp_path):
+    (said, *drawn, whole, cut), (too, *others, whole_too, cut_too) = together(2, skips, tmp_path)
+    assert "parameters differ over the processes" in said == too, "one alone skips unnoticed"
+    assert drawn[0] == drawn[2] != drawn[1] != others[0] != drawn[0], "they drop the same units"
+    for (mine, weights), (theirs, others) in ((whole, whole_too), (cut, cut_too)):
         assert mine == theirs == [(1, 2**16), (0, 2**15), (0, 2**15)]
         assert all(torch.equal(weights[name], others[name]) for name in weights)
 
@@ -268,3 +280,298 @@ def test_the_benchmark_of_one_process_compares_two_ways_of_one_step(monkeypatch,
     assert found["ms"] > 0 and found["ratio"] == found["ddp_ms"] / found["ms"]
     kinds = [type(module).__name__ for module in made]
     assert kinds == ["GPT", "DistributedDataParallel"] * 2
+
+
+@pytest.mark.parametrize("order", ["sequential", "random"])
+@pytest.mark.parametrize("batch_size, grad_accum_steps", [(6, 1), (3, 2), (1, 6), (2, 3)])
+def test_processes_read_what_one_reads_and_nothing_twice(
+    monkeypatch, order, batch_size, grad_accum_steps
+):
+    def read(world, rank):
+        """Return where each sequence of three steps begins, as one process reads them."""
+        monkeypatch.setattr(distributed, "world_size", lambda: world)
+        monkeypatch.setattr(distributed, "rank", lambda: rank)
+        batches = data.Batches(np.arange(145, dtype=np.uint16), batch_size, 4, order)
+        part = distributed.part_of_step(batch_size, grad_accum_steps)
+        batches.take(part.together, part.rows)
+        steps = [[next(batches)[0] for _ in range(part.passes)] for _ in range(3)]
+        found = [[int(i) for x in step for i in x[:, 0]] for step in steps]
+        return found, json.dumps(batches.state_dict())
+
+    whole, position = read(1, 0)
+    for world in (2, 3, 6):
+        parts = [read(world, rank) for rank in range(world)]
+        assert {state for _, state in parts} == {position}, "the position tells their number"
+        for step, expected in enumerate(whole):
+            found = [i for starts, _ in parts for i in starts[step]]
+            assert sorted(found) == sorted(expected), "other tokens than one process reads"
+            if order == "sequential":
+                assert len({*found}) == len(found) == batch_size * grad_accum_steps
+
+
+def test_a_step_that_does_not_divide_is_refused_before_any_work(monkeypatch, tmp_path):
+    monkeypatch.setattr(distributed, "world_size", lambda: 8)
+    config = TrainConfig(batch_size=6, grad_accum_steps=2, seq_len=6)
+    with pytest.raises(ValueError, match="don't divide among 8 .* multiple of 4 as batch_size"):
+        list(run.train(tiny_gpt(), TOKENS, config, FP32, save=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="start it with torchrun"):
+        list(run.train(tiny_gpt(), TOKENS, replace(config, steps=1), FP32, shard=True))
+
+
+def trained(folder, steps, seen=None, **options) -> list[float]:
+    """Return the losses of a run of so many steps, and in `seen` what it was made of."""
+    torch.manual_seed(0)
+    config = TrainConfig(
+        steps=steps, batch_size=6, grad_accum_steps=2, seq_len=6, lr=1e-2, grad_clip=0.1
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        if seen is not None:
+            patch.setattr(training.Trainer, "_next_batch", noted(seen, "ids", "_next_batch"))
+            patch.setattr(training.Trainer, "_clip", noted(seen, "gradients", "_clip"))
+        records = run.train(
+            tiny_gpt(), TOKENS, config, FP32, save=folder, save_every=4, order="random", **options
+        )
+        return [record["loss"] for record in records]
+
+
+def noted(seen, name, method):
+    known = getattr(training.Trainer, method)
+    seen[name] = []
+
+    def call(self):
+        result = known(self)
+        if method == "_next_batch":
+            seen[name].append(result[0].tolist())
+        elif not seen[name]:
+            named = self.model.named_parameters()
+            seen[name] = {n: distributed.whole(p.grad).numpy().copy() for n, p in named}
+        return result
+
+    return call
+
+
+def saving(folder):
+    return [trained(Path(folder) / f"{shard}", 4, shard=shard) for shard in (False, True)]
+
+
+def going_on(folder) -> dict:
+    """Go on from both checkpoints of `saving`, in a copy, with the whole model and sharded."""
+    found = {}
+    ways = [(False, True), (True, False), (True, True)]
+    for began, shard in ways if distributed.world_size() > 1 else [(False, False), (True, False)]:
+        seen, place = {}, Path(folder) / f"{began}-{shard}-{distributed.world_size()}"
+        if distributed.rank() == 0:
+            shutil.copytree(Path(folder) / f"{began}", place)
+        found[began, shard] = trained(place, 12, seen, shard=shard), seen
+    return found
+
+
+def in_order(parts) -> list:
+    """Return the sequences of eight steps, read by several processes, as one would read them."""
+    passes = len(parts[0]) // 8
+    rounds = [rows for together in zip(*parts, strict=True) for rows in together]
+    assert len(rounds) == 8 * passes * len(parts)
+    return [row for rows in rounds for row in rows]
+
+
+def test_saved_on_two_a_run_goes_on_on_one_or_three(tmp_path):
+    seen = {}
+    first = trained(tmp_path / "whole", 4)
+    rest = trained(tmp_path / "whole", 12, seen)
+    for losses in (each for both in together(2, saving, tmp_path) for each in both):
+        assert losses == pytest.approx(first, abs=1e-5)
+    for found in ([going_on(tmp_path)], together(3, going_on, tmp_path)):
+        for how, (losses, noted_first) in found[0].items():
+            where = f"on {len(found)}, saved and going on sharded: {how}"
+            assert losses[0] == pytest.approx(rest[0], abs=1e-6), where
+            assert losses == pytest.approx(rest, abs=1e-4), where
+            assert distance(noted_first["gradients"], seen["gradients"]) < 1e-5, where
+            read = in_order([each[how][1]["ids"] for each in found])
+            assert read == in_order([seen["ids"]]), f"{where}: other tokens"
+
+
+def interrupted(folder):
+    """Train; Ctrl-C reaches rank 1 alone, while it reads its batch of step 3."""
+    step = training.Trainer._next_batch
+
+    def press(self):
+        if self.done == 3 and distributed.rank() == 1:
+            signal.raise_signal(signal.SIGINT)
+        return step(self)
+
+    training.Trainer._next_batch = press
+    try:
+        with distributed.joined():
+            trained(Path(folder) / "run", 8, log_file=Path(folder) / "run.jsonl")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def test_ctrl_c_stops_all_at_one_step_and_the_run_goes_on(tmp_path):
+    assert ends(start(2, interrupted, str(tmp_path))) == [130, 130], "one waits for the other"
+    assert checkpoint.load(tmp_path / "run")["done"] == 4
+    whole = trained(tmp_path / "whole", 8)
+    trained(tmp_path / "run", 8, log_file=tmp_path / "run.jsonl")
+    records = read_log(tmp_path / "run.jsonl")[1]
+    assert [r["step"] for r in records] == list(range(8))
+    assert [r["loss"] for r in records] == pytest.approx(whole, abs=1e-5)
+
+
+def hanging(folder, how):
+    """Train; rank 1 stays in step 2 for ever."""
+    sys.stderr = open(Path(folder) / f"err.{os.environ['RANK']}", "w")
+    distributed.SILENCE, distributed.PATIENCE = 2, 8
+    step = training.Trainer._next_batch
+
+    def stay(self):
+        if self.done == 2 and distributed.rank() == 1:
+            time.sleep(60) if how == "sleeps" else signal.raise_signal(signal.SIGSTOP)
+        return step(self)
+
+    training.Trainer._next_batch = stay
+    with distributed.joined():
+        trained(Path(folder) / "run", 8)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "how, what", [("sleeps", "has not left its batch"), ("stops", "gives no sign of life")]
+)
+def test_a_rank_that_hangs_is_named_with_its_step_and_the_run_ends(tmp_path, how, what):
+    if how == "stops" and sys.platform == "win32":
+        pytest.skip("Windows stops no process")
+    waiting, stuck = start(2, hanging, str(tmp_path), how)
+    assert ends([waiting]) == [1], "rank 0 waits in silence"
+    stuck.kill()
+    said = (tmp_path / "err.0").read_text()
+    assert f"rank 1 {what} in step 2 for " in said
+    assert said.rstrip().endswith("1 of 2 processes wait for it. After 8 s the run ends"), said
+
+
+def test_what_cannot_be_joined_is_said(monkeypatch):
+    (alone,) = environments(1)
+    for name, value in (alone | {"LOCAL_RANK": "1"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(distributed.DistributedError, match="--nproc-per-node 1, or hide the GPUs"):
+        with distributed.joined():
+            pass
+    monkeypatch.undo()
+    with distributed.joined():  # without torchrun there is nothing to join
+        assert (distributed.world_size(), distributed.rank()) == (1, 0)
+        assert distributed.launcher() == "python" and not torch.distributed.is_initialized()
+
+
+COMMAND = ["--text", "my.txt", "--init-from", "begun", "--dtype", "float32", "--order", "random"]
+COMMAND += ["--seq-len", "8", "--batch-size", "4", "--grad-accum-steps", "1", "--lr", "1e-2"]
+COMMAND += ["--val-fraction", "0.2", "--grad-clip", "1"]
+
+
+def place(folder) -> None:
+    """Put a text, and weights that say the sizes of a model, into a folder."""
+    (folder / "my.txt").write_text("To be, or not to be, that is the question. " * 40)
+    sizes = GPTConfig(block_size=8, n_layer=2, n_head=2, n_embd=8)
+    GPT(sizes).save_pretrained(folder / "begun")
+
+
+def command(folder, *options, processes=1):
+    """Return a Popen of `train`, typed in a folder."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    typed = [*(launcher if processes > 1 else ()), "-m", "gpt2lite", "train", *COMMAND, *options]
+    env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, *typed], cwd=folder, env=env, **pipes)
+
+
+def records_of(path) -> list:
+    """Return what a log says of each step but for its times."""
+    kept = ("step", "loss", "lr", "grad_norm", "validation")
+    return [{name: r.get(name) for name in kept} for r in read_log(path)[1]]
+
+
+def close(some, others) -> bool:
+    """Say whether two logs' records agree."""
+    return len(some) == len(others) and all(
+        a == pytest.approx(b, abs=1e-4) for a, b in zip(some, others, strict=True)
+    )
+
+
+def test_torchrun_is_the_same_command_log_and_checkpoint(tmp_path):
+    place(tmp_path)
+    files = ["--steps", "4", "--save-every", "2"]
+    one = command(tmp_path, *files, "--log-file", "one.jsonl")
+    files += ["--log-file", "two.jsonl", "--save", "run", "--export", "out"]
+    two = command(tmp_path, *files, processes=2)
+    (_, err), (out, err_of_two) = one.communicate(timeout=120), two.communicate(timeout=120)
+    assert (one.returncode, two.returncode) == (0, 0), err + err_of_two
+    assert out == "done: 4 steps\n", "rank 0 alone prints"
+    assert err_of_two.count(" 0/4 [") == err.count(" 0/4 [") == 1, "one bar shows all"
+    assert close(*(records_of(tmp_path / f"{name}.jsonl") for name in ("two", "one")))
+    head = read_log(tmp_path / "two.jsonl")[0]
+    assert head["command"].startswith("torchrun --nproc-per-node 2 -m gpt2lite train --text my.txt")
+    assert head["hardware"].startswith("2 x ")
+    assert checkpoint.load(tmp_path / "run")["done"] == 4
+    assert GPT.from_pretrained(tmp_path / "out").config.n_embd == 8
+
+
+def test_torchrun_takes_no_option_of_ours_for_its_own():
+    from torch.distributed.run import parse_args
+
+    fields = {*inspect.signature(__main__.train).parameters} - {"config"}
+    fields |= vars(TrainConfig()).keys()
+    for option in ("--" + name.replace("_", "-") for name in fields):
+        ours = ["train", option, "1", "--help"]
+        given = parse_args(["--nproc-per-node", "2", "-m", "gpt2lite", *ours])
+        assert given.training_script_args == ours and given.nproc_per_node == "2", option
+
+
+def lines(path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def reached(path, n, process) -> None:
+    """Wait until a log has n lines."""
+    while lines(path) < n:
+        assert process.poll() is None, f"it ended with {lines(path)} lines: {process.communicate()}"
+        time.sleep(0.001)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc for torchrun's workers")
+@pytest.mark.parametrize("load", [0, 2])
+def test_a_worker_killed_in_any_step_costs_a_restart_and_nothing_else(tmp_path, load):
+    place(tmp_path)
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(load)]
+    steps, chance, restarts = 60, random.Random(load), []
+    options = ["--steps", str(steps), "--save-every", "1", "--dropout", "0.1"]
+
+    def start(name):
+        files = ["--log-file", f"{name}.jsonl", "--save", name]
+        return command(tmp_path, *options, *files, processes=2)
+
+    try:
+        whole = start("whole")
+        assert whole.communicate(timeout=300) and whole.returncode == 0
+        for number in range(20):
+            log, run = tmp_path / f"{number}.jsonl", start(f"{number}")
+            reached(log, chance.randint(2, steps // 2), run)
+            time.sleep(chance.uniform(0, 0.02))  # anywhere in a step, or while it is being saved
+            workers = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+            assert len(workers) == 2
+            os.kill(int(chance.choice(workers)), signal.SIGKILL)
+            killed, there = time.monotonic(), lines(log)
+            run.communicate(timeout=60)
+            assert run.returncode != 0 and lines(log) < steps, "it was done before it was killed"
+            run = start(f"{number}")  # the outer loop's second round
+            reached(log, there + 2, run)  # the last one may be done again
+            restarts.append(time.monotonic() - killed)
+            assert run.communicate(timeout=300) and run.returncode == 0
+            assert records_of(log) == records_of(tmp_path / "whole.jsonl"), f"run {number}"
+    finally:
+        for burner in burners:
+            burner.kill()
+        print(f"{len(restarts)} of 20; the slowest restart took {max(restarts, default=0):.0f} s")
+    assert max(restarts) < 60
