@@ -23,6 +23,15 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return _CrossEntropy.apply(logits, targets)
 
 
+def plain_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the same in PyTorch's own words: larger in memory, until a compiler fuses them.
+
+    On an H200 a compiled step of GPT-2 small (B=32, T=1024, bf16) takes 70 ms with it fused, 99 ms
+    with `cross_entropy`.
+    """
+    return F.cross_entropy(logits.float(), targets)
+
+
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits, targets):

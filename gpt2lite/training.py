@@ -22,7 +22,7 @@ from tqdm import tqdm
 from gpt2lite import accounting, cpu, distributed
 from gpt2lite.checkpoint import ResumeError
 from gpt2lite.config import TrainConfig
-from gpt2lite.loss import cross_entropy
+from gpt2lite.loss import cross_entropy, plain_cross_entropy
 from gpt2lite.optim import adamw, learning_rate
 from gpt2lite.precision import Precision, pick
 
@@ -95,6 +95,7 @@ class Trainer:
         if distributed.world_size() > 1:
             batches.take(self.part.together, self.part.rows)
         self.spread = self.forward = distributed.spread(model, shard)
+        self.loss = cross_entropy
         self.optimizer = adamw(model, config)
         self.scaler = self._new_scaler()
         self.done = 0  # steps
@@ -118,7 +119,7 @@ class Trainer:
         idx = rows[:, :-1]  # laid out as Batches does it, else the first step compiles again
         random = self._random()
         with cpu.onednn(), self._autocast():  # as in a step: settings are compiled in
-            forward, how = maybe_compile(self.model.train(), idx)
+            forward, self.loss, how = maybe_compile(self.model.train(), idx)
         self.forward = distributed.with_forward(self.spread, forward)
         self._set_random(random)  # the trial has drawn some for dropout
         return how
@@ -156,7 +157,7 @@ class Trainer:
                 with self._sooner(), distributed.syncing(self.spread, now=last == 0):
                     with self._autocast():
                         logits = self.forward(x)  # (B, T, V)
-                    share = cross_entropy(logits.flatten(0, 1), y.flatten()) / self.part.passes
+                    share = self.loss(logits.flatten(0, 1), y.flatten()) / self.part.passes
                     distributed.begin_backward()
                     self.scaler.scale(share).backward()
                 loss = loss + share.detach()
@@ -437,18 +438,21 @@ def same_form(saved, expected, name: str = "state", free=()) -> None:
     )
 
 
-def maybe_compile(model, idx) -> tuple[Callable, str]:
-    """Return a model compiled for token ids `idx` (B, T), or itself if that fails; and which, why.
+def maybe_compile(model, idx) -> tuple[Callable, Callable, str]:
+    """Return model and loss, compiled for token ids `idx` (B, T) if that works; and whether, why.
 
-    Takes half a minute, since the model runs once, forward and backward. Both share their weights.
+    Takes half a minute, since both run once, forward and backward. The model shares its weights. On
+    a CPU the loss stays as it is.
     """
     start = time.perf_counter()
     try:
-        compiled = torch.compile(model)
-        compiled(idx).sum().backward()
+        forward, loss = torch.compile(model), cross_entropy
+        if idx.device.type == "cuda":
+            loss = torch.compile(plain_cross_entropy)
+        loss(forward(idx).flatten(0, 1), idx.flatten()).backward()
     except Exception as error:  # no compiler, an old GPU, a new Python: the reader trains anyway
         reason = (str(error).strip() or "no reason given").splitlines()[0]
-        return model, f"not compiled: {type(error).__name__}: {reason}"
+        return model, cross_entropy, f"not compiled: {type(error).__name__}: {reason}"
     finally:
         model.zero_grad(set_to_none=True)
-    return compiled, f"compiled in {time.perf_counter() - start:.0f} s"
+    return forward, loss, f"compiled in {time.perf_counter() - start:.0f} s"

@@ -802,7 +802,8 @@ def length(p, text, by):
 
 
 def logprobs_in_fp64(model, context, completion):
-    logits = model(torch.tensor([context + completion]))[0, len(context) - 1 : -1].double()
+    idx = torch.tensor([context + completion], device=model.wte.weight.device)
+    logits = model(idx)[0, len(context) - 1 : -1].double()
     return logits.log_softmax(-1)[range(len(completion)), completion]
 
 

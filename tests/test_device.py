@@ -7,6 +7,7 @@ from helpers import random_ids, tiny_gpt
 from gpt2lite import GPTConfig, __main__, checkpoint, data
 from gpt2lite.config import SIZES, TrainConfig
 from gpt2lite.evaluation import validation_loss
+from gpt2lite.loss import plain_cross_entropy
 from gpt2lite.precision import Precision, pick
 from gpt2lite.sampling import generate
 from gpt2lite.training import Trainer
@@ -42,6 +43,16 @@ def test_training_in_this_devices_format_has_the_losses_of_fp32_on_the_cpu():
         assert abs(here["grad_norm"] / there["grad_norm"] - 1) < 0.05, "is the norm a scaled one?"
     assert (records[0]["scale"] > 1) == HERE.scaler
     assert (records[-1]["memory"] > 0) == (HERE.device.type == "cuda")
+
+
+def test_a_gpu_compiles_the_loss_too_and_computes_the_same(monkeypatch):
+    compiled, expected = [], [record["loss"] for record in trainer(HERE)]
+    monkeypatch.setattr(torch, "compile", lambda f: compiled.append(f) or (lambda *a: f(*a)))
+    run = trainer(HERE)
+    run.compile()
+    assert compiled[1:] == [plain_cross_entropy] * (HERE.device.type == "cuda")
+    for record, loss in zip(run, expected, strict=True):
+        assert abs(record["loss"] - loss) < 1e-3
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path):

@@ -132,7 +132,7 @@ def test_killed_again_and_again_it_loses_and_repeats_no_document(tmp_path, times
     context.set_forkserver_preload(["gpt2lite.prepare", "datasets"])
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     draw, kills = random.Random(0), 0
-    for folder, moments in ((whole, []), (parts, [draw.uniform(0, 0.2) for _ in range(times)])):
+    for folder, moments in ((whole, []), (parts, [draw.uniform(0, 0.05) for _ in range(times)])):
         for moment in [*moments, None]:
             process = context.Process(target=work, args=(source, folder))
             process.start()

@@ -106,3 +106,22 @@ def test_all_six_models_learn_and_one_is_gpt2():
     assert gaps.pop(wrong_models.RIGHT) < 1e-5 < 10e-5 < min(gaps.values())
     last = {name: mean(r["loss"][name] for r in records[-50:]) for name in head["gaps"]}
     assert max(last.values()) < 6 < 10 < min(records[0]["loss"].values()), "each falls by 4 nats"
+
+
+def test_what_a_gpu_takes_is_on_record():
+    parts = json.loads((RECORDS / "gpu.json").read_text(encoding="utf-8"))["parts"]
+    large, decoding = parts["large batch"], parts["decoding"]
+    ladder = [
+        f"{rung['ms']:.1f} | {rung['tokens_per_s']:,.0f}" for rung in parts["ladder"].values()
+    ]
+    tokens = [f"{large[name]:,.0f}" for name in ("tokens_per_s", "peer_tokens_per_s")]
+    told = [
+        *ladder,
+        *tokens,
+        f"{large['mfu']:.0%}".replace("%", " %"),
+        f"{parts['ddp']['ratio']:.3f} times",
+    ]
+    told += [f"{row[name]:.2f}" for row in decoding.values() for name in row]
+    benchmarks = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert not [figure for figure in told if figure not in benchmarks]
+    assert f"{tokens[0]} tokens a second" in README

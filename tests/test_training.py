@@ -148,14 +148,15 @@ def test_a_model_that_does_not_compile_runs_as_written(monkeypatch):
 
     model = tiny_gpt()
     monkeypatch.setattr(torch, "compile", broken)
-    forward, reason = training.maybe_compile(model, idx)
-    assert forward is model and reason == "not compiled: RuntimeError: no compiler here"
+    forward, loss, reason = training.maybe_compile(model, idx)
+    assert (forward, loss) == (model, training.cross_entropy)
+    assert reason == "not compiled: RuntimeError: no compiler here"
     monkeypatch.setattr(torch, "compile", lambda model: lambda idx: model(idx))
-    forward, reason = training.maybe_compile(model, idx)
+    forward, _, reason = training.maybe_compile(model, idx)
     assert reason.startswith("compiled in") and torch.equal(forward(idx), model(idx))
     assert all(p.grad is None for p in model.parameters())
     monkeypatch.setattr(torch, "compile", lambda model: lambda idx: model(idx).detach())
-    forward, reason = training.maybe_compile(model, idx)
+    forward, _, reason = training.maybe_compile(model, idx)
     assert forward is model and "does not require grad" in reason, "a step needs both directions"
     monkeypatch.setattr(torch, "compile", lambda model: lambda idx: model(idx))
     expected, run = [r["loss"] for r in trainer()], trainer()

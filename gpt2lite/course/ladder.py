@@ -12,12 +12,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 
 from gpt2lite import GPT, cpu
 from gpt2lite.accounting import peak_flops
 from gpt2lite.data import Batches
-from gpt2lite.loss import cross_entropy, padded_vocabulary
+from gpt2lite.loss import cross_entropy, padded_vocabulary, plain_cross_entropy
 from gpt2lite.model import CausalSelfAttention
 from gpt2lite.optim import decay_groups
 from gpt2lite.precision import Precision
@@ -151,21 +150,18 @@ class Ladder:
         optimizer = torch.optim.AdamW(groups, lr=self.lr, foreach=False, fused=rung.fused)
         scaler = torch.amp.GradScaler(self.device.type, enabled=rung.dtype == torch.float16)
         kind, half = self.device.type, rung.dtype != torch.float32
-        forward = model
+        forward, loss = model, cross_entropy if rung.lean_loss else plain_cross_entropy
 
         def loss_of(batch):
             with torch.autocast(kind, rung.dtype, enabled=half):
                 logits = forward(batch[0]).flatten(0, 1)  # (BT, V)
-            y = batch[1].flatten()
-            return (
-                cross_entropy(logits, y) if rung.lean_loss else F.cross_entropy(logits.float(), y)
-            )
+            return loss(logits, batch[1].flatten())
 
         with _settings(rung, model):
             if rung.compiled:
                 x = torch.zeros(self.B, batches.T + 1, dtype=torch.long, device=self.device)[:, :-1]
                 with torch.autocast(kind, rung.dtype, enabled=half):
-                    forward, _ = maybe_compile(model, x)
+                    forward, loss, _ = maybe_compile(model, x)
             yield loss_of, batches, list(model.parameters()), optimizer, scaler
 
 
