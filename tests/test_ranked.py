@@ -14,18 +14,24 @@ from gpt2lite.log import read_log
 from gpt2lite.precision import pick
 
 
-def test_the_margins_rank_the_checkpoints_of_one_run():
-    """Accuracy is blunt so early: most squares are still one right, one wrong."""
-    _, records = read_log(recorded("pairs"))
-    clusters = [pair.cluster for pair in pairs.make_pairs()]
-    losses = [record["validation"] for record in records]
-    assert losses == sorted(losses, reverse=True)
-    for earlier, later in zip(records, records[1:], strict=False):
-        both = (np.array(record["margins"]) for record in (later, earlier))
-        gain, error = evaluation.paired_difference(*both, clusters)
-        assert gain > 2 * error, (
-            f"step {later['step']}: {gain:.3f} ± {error:.3f} nats may be chance"
-        )
+def test_the_pairs_rank_the_checkpoints_of_one_run_in_their_order():
+    head, records = read_log(recorded("ranked"))
+    sizes, config, text = ranked.settings()
+    assert (head["model"], head["data"]) == (vars(sizes), text)
+    assert head["training"] == json.loads(json.dumps(vars(config)))
+    assert [record["step"] for record in records] == list(ranked.MARKS)
+    benchmark = pairs.make_pairs()
+    clusters = [pair.cluster for pair in benchmark]
+    answers = [np.array(record["margins"]) > 0 for record in records]
+    for record, right in zip(records, answers, strict=True):
+        assert round(right.mean(), 4) == record["accuracy"], "the pairs were changed: record anew"
+    for record, earlier, later in zip(records[1:], answers, answers[1:], strict=False):
+        gain, error = evaluation.paired_difference(later, earlier, clusters)
+        assert gain > 1.96 * error, f"step {record['step']}: {gain:.3f} ± {error:.3f} may be chance"
+    *_, released = read_log(recorded("plays"))[1]
+    assert records[-1]["validation"] == pytest.approx(released["validation"], abs=0.05), (
+        "the run ends far from the released model"
+    )
 
 
 def test_it_begins_as_the_plays_run_did():

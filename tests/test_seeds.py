@@ -36,6 +36,9 @@ def test_the_windows_come_from_all_over_the_text(monkeypatch):
     assert starts[0] == 0 and starts[-1] + gaps.max() >= 1000 - 8, "a part of the text isn't read"
 
 
-def test_the_recorded_runs_are_of_this_recipe():
-    head, _ = read_log(recorded("seeds"))
+def test_the_recorded_runs_are_of_this_recipe_and_these_pairs():
+    head, records = read_log(recorded("seeds"))
     assert head["training"]["steps"] == seeds.RECIPE.steps
+    assert [record["seed"] for record in records] == list(seeds.SEEDS)
+    assert {len(record["right"]) for record in records} == {len(pairs.make_pairs())}
+    assert {len(record["losses"]) for record in records} == {seeds.WINDOWS}
