@@ -94,9 +94,9 @@ def joined():
         except KeyboardInterrupt:
             dist.barrier()  # rank 0 may be saving
             raise
-        except Exception:
-            if rank():  # rank 0 first: what all refuse is then said once, since torchrun ends all
-                time.sleep(2)
+        except Exception as error:
+            if _watching and _watching.said_by_first(f"{error}"):
+                sys.exit(1)
             raise
         dist.barrier()  # without it one process in eight aborts as it leaves
         dist.destroy_process_group()
@@ -311,6 +311,14 @@ class _Watch(threading.Thread):
     def at(self, place: str, step: int | None) -> None:
         self.marks, self.since, self.place = self.marks + 1, time.monotonic(), place
         self.step = self.step if step is None else step
+
+    def said_by_first(self, error: str) -> bool:
+        """Say whether rank 0 has failed alike, and tells of it: what all refuse is said once."""
+        if self.rank == 0:
+            self.store.set("failed", error)
+            return False
+        time.sleep(1)
+        return self.store.check(["failed"]) and self.store.get("failed").decode() == error
 
     def run(self):
         seen = []

@@ -392,6 +392,28 @@ def test_saved_on_two_a_run_goes_on_on_one_or_three(tmp_path):
             assert read == in_order([seen["ids"]]), f"{where}: other tokens"
 
 
+def failing(folder, alone):
+    """Fail in both processes alike, or in rank 1 alone; keep what is said."""
+    sys.stderr = open(Path(folder) / f"err.{os.environ['RANK']}", "w")
+    try:
+        with distributed.joined():
+            torch.distributed.barrier()
+            if distributed.rank() == 1 or not alone:
+                raise ValueError("this can't be trained on")
+            torch.distributed.barrier()
+    except ValueError as error:
+        print(error, file=sys.stderr, flush=True)
+        time.sleep(5)  # rank 0 keeps the store here, where no torchrun does
+        sys.exit(1)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_both_refuse_is_said_once_and_what_one_refuses_too(tmp_path, alone):
+    assert ends(start(2, failing, str(tmp_path), alone))[1] == 1
+    said = [(tmp_path / f"err.{r}").read_text().count("this can't be trained on") for r in (0, 1)]
+    assert said == ([0, 1] if alone else [1, 0])
+
+
 def interrupted(folder):
     """Train; Ctrl-C reaches rank 1 alone, while it reads its batch of step 3."""
     step = training.Trainer._next_batch
@@ -482,6 +504,9 @@ def command(folder, *options, processes=1):
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     typed = [*(launcher if processes > 1 else ()), "-m", "gpt2lite", "train", *COMMAND, *options]
     env = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    env |= {"darwin": {"GLOO_SOCKET_IFNAME": "lo0"}, "win32": {"USE_LIBUV": "0"}}.get(
+        sys.platform, {}
+    )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([sys.executable, *typed], cwd=folder, env=env, **pipes)
 
