@@ -125,6 +125,9 @@ def train(
 ) -> None:
     """Train a GPT-2 on a text, from scratch or from released weights, and log every step.
 
+    `torchrun --nproc-per-node N -m gpt2lite train` does the same in N processes, one for a GPU: the
+    settings are those of the whole step, and they share it.
+
     Args:
         config: The run's settings.
         model: A size: gpt2, gpt2-medium, gpt2-large, gpt2-xl, or the course's lite.

@@ -3,7 +3,12 @@
 Knows nothing about models, batches or files. A run's settings are those of the whole step, so that
 it may go on with another number of processes: each takes its rows of the batch, and gradients are
 averaged before they are clipped. All communication is PyTorch's own. Every function here does the
-right thing for one process, which is most often nothing.
+right thing for one process, which is most often nothing. The file is over 250 lines, so that what
+goes on between processes, and what can go wrong there, is out of the way of a training step.
+
+Checkpoints are those of one process, put together by rank 0, sharded or not:
+torch.distributed.checkpoint would write a folder of pieces, and describe them in a pickle that
+nothing verifies.
 
 torchrun ends all processes when one has failed. Its `--max-restarts` would start them again beside
 what the dead ones left in its store, which fails or hangs (PyTorch's issues 135712 and 167288). A
@@ -155,8 +160,10 @@ def spread(model, shard: bool = False):
         return model
     if not shard:
         return DistributedDataParallel(model, gradient_as_bucket_view=True)
-    from torch.distributed.fsdp import fully_shard  # takes a while to import
-
+    try:
+        from torch.distributed.fsdp import fully_shard  # takes a while to import
+    except ImportError as error:
+        raise ValueError("--shard needs PyTorch 2.6 or newer") from error
     for block in model.h:
         fully_shard(block)
     return fully_shard(model)
@@ -202,7 +209,7 @@ def begin_backward() -> None:
 def meet(loss: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the mean loss of all processes, and above 0 if Ctrl-C has reached one of them."""
     _at("the end of its step")
-    numbers = torch.stack([loss, torch.full_like(loss, _interrupts.seen)])
+    numbers = torch.stack([loss, torch.full_like(loss, _pressed.is_set())])
     if _together():
         dist.all_reduce(numbers)  # a sum: the mean is not right everywhere (PyTorch's 162338)
         numbers /= world_size()
@@ -267,24 +274,17 @@ def check_same(model) -> None:
         )
 
 
-class _Interrupts:
-    def __init__(self):
-        self.seen = 0
-
-    def note(self, *_):
-        self.seen = 1
-
-
-_interrupts = _Interrupts()
+_pressed = threading.Event()  # Ctrl-C has reached this process
 
 
 @contextmanager
 def _deferred_interrupt():
-    before = signal.signal(signal.SIGINT, _interrupts.note)
+    before = signal.signal(signal.SIGINT, lambda *_: _pressed.set())
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+        _pressed.clear()
 
 
 class _Watch(threading.Thread):
@@ -376,6 +376,7 @@ def _watch():
         yield
     finally:
         _watching.ended.set()
+        _watching.join(5)
         _watching = None
 
 
