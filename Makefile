@@ -19,7 +19,7 @@ course: $(READY)  ## run every notebook in a copy under build/, a line for each
 test: $(READY)  ## lint, unit tests, and every notebook through nbval
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=180 tests notebooks
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile --nbval-lax --nbval-current-env --nbval-cell-timeout=180 notebooks tests
 
 test-parts: $(READY)  ## run the notebooks with every part written: all right, and all wrong
 	$(PY) -m pytest -q -m long tests/test_parts.py
