@@ -95,9 +95,7 @@ DRAWINGS = {
     "decoding": lambda: figures.decoding_times([20, 130], [2.0, 10.0], [4.0, 4.5]),
     "rounding": figures.rounding_errors,
     "sixteen bits": figures.sixteen_bits,
-    "gradients": lambda: figures.gradient_sizes(
-        2.0 ** (torch.randn(9000) - 25), 2.0 ** torch.randn(99), 0.9
-    ),
+    "gradients": lambda: figures.gradient_sizes(2.0 ** (torch.randn(9000) - 25), 0.9),
     "loss scale": lambda: figures.loss_scale([(5.0, 2.0**30, True), (4.0, 2.0**29, False)] * 40),
     "ladder": lambda: figures.ladder(
         dict(zip(RUNGS, (448.0, 505.0, 1545.0, 346.0), strict=True)),
@@ -115,12 +113,12 @@ DRAWINGS = {
     "own logits": lambda: figures.own_logits(
         {name: (10**i * BELL, -(0.2**i) * 10**i) for i, name in enumerate(THREE)}
     ),
-    "loss by std": lambda: figures.loss_by_std(SIGMAS, LOSSES, (10.9, 12, 15, 107, 395), LOSSES),
+    "loss by std": lambda: figures.loss_by_std(SIGMAS, LOSSES, (1, 4, 25, 339, 745), 50257, 768),
     "ends by depth": lambda: figures.ends_by_depth(
         (2, 8, 32), {"GPT-2": (0.07, 0.07, 0.07), "GPT-2, no factor": (0.13, 0.28, 0.6)}
     ),
     "by depth": lambda: figures.by_depth(*3 * [dict(zip(THREE, np.eye(3) + 0.1, strict=True))]),
-    "paired runs": lambda: figures.paired_runs(RACE, 2.78, 20, half_life=4),
+    "paired runs": lambda: figures.paired_runs(RACE, 2.78, half_life=4),
     "schedules": lambda: figures.schedules(
         {"cosine": COSINE, "cooldown": replace(COSINE, min_lr=None, cooldown_steps=60)}
     ),

@@ -8,7 +8,9 @@ import torch
 
 from gpt2lite import GPT, GPTConfig
 from gpt2lite.course import initializations
+from gpt2lite.course.exercises import PARTS
 from gpt2lite.course.initializations import INITIALIZATIONS, TRAINED, own_vocabulary
+from gpt2lite.course.records import recorded
 from gpt2lite.data import encode
 from gpt2lite.log import read_log
 
@@ -77,3 +79,20 @@ def test_the_record_has_a_line_for_each_seed_on_the_same_batches(size, monkeypat
     runs = torch.stack(read).unflatten(0, (2, len(TRAINED), -1))  # a batch is fetched ahead
     assert torch.equal(runs, runs[:, :1].expand_as(runs)), "one seed, one order of batches"
     assert not torch.equal(runs[0], runs[1]), "another seed reads other batches"
+
+
+def test_the_record_at_gpt2s_size_says_what_notebook_03_reads_from_it():
+    head, lines = read_log(recorded("initializations_gpt2"))
+    assert head["model"]["n_embd"] == 768 and head["training"]["steps"] == 300
+    assert [line["seed"] for line in lines] == list(initializations.SEEDS)
+    ends = {name: torch.tensor([line[name][-100:] for line in lines]).mean(1) for name in TRAINED}
+
+    def interval(one, other):
+        return tuple(round(x, 2) for x in PARTS["03_paired"].solution(ends[one], ends[other], 2.78))
+
+    assert interval("PyTorch, linear", "linear, wpe at 0.01") == (0.94, 0.21)
+    assert interval("GPT-2, no factor", "GPT-2") == (-0.08, 0.25)
+    assert interval("GPT-2, wpe at 0.02", "GPT-2") == (0.17, 0.28)
+    assert interval("linear, wpe at 0.01", "GPT-2") == (0.02, 0.28), "level with GPT-2"
+    first = [torch.tensor([line[name][0] for line in lines]).mean().item() for name in TRAINED]
+    assert f"{min(first):.2f} to {max(first):.2f}" == "10.98 to 11.00"

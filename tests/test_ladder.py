@@ -99,8 +99,8 @@ def test_a_machine_gets_the_rungs_that_it_has(monkeypatch):
 
     units = Rung().u, Rung(tf32=True).u, Rung(tf32=True, **BF16).u
     assert units == (2.0**-24, 2.0**-11, 2.0**-8)
-    assert names("cpu", torch.float32) == {"TF32", "autocast", "compile"}
-    assert names("cpu", torch.bfloat16) == {"TF32", "compile"}
+    assert names("cpu", torch.float32) == {"TF32", "autocast", "padded V", "compile"}
+    assert names("cpu", torch.bfloat16) == {"TF32", "padded V", "compile"}
     assert names("cuda", torch.float16, (7, 5)) == {"oneDNN", "TF32"}
     assert names("cuda", torch.bfloat16, (8, 0)) == {"oneDNN"}
 

@@ -58,7 +58,7 @@ def rungs_of(precision: Precision) -> tuple[list[Rung], dict[str, str]]:
         "TF32": ({"tf32": True}, "" if has_tf32 else "it needs a GPU of capability 8.0 or later"),
         "autocast": ({"dtype": precision.dtype}, "" if half else "there are no 16-bit units here"),
         "lean loss": ({"lean_loss": True}, ""),
-        "padded V": ({"padded": True}, ""),
+        "padded V": ({"padded": True}, "" if cuda else "it is for a GPU's tiles"),
         "compile": ({"compiled": True}, "" if cuda else "on a CPU it takes longer than it saves"),
     }
     rungs = [Rung()]

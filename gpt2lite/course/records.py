@@ -36,12 +36,12 @@ ORIGINAL = {
 def recorded(run: str) -> Path:
     """Return the log of a full-size run, such as "step1", for gpt2lite.log.read_log.
 
-    It lies in notebooks/recorded, and travels with an installed package. Raises FileNotFoundError
-    for a run that nobody recorded.
+    It lies in notebooks/recorded, and travels with an installed package. "gpu" is no log, but JSON:
+    what was measured on one GPU. Raises FileNotFoundError for a run that nobody recorded.
     """
     package = Path(gpt2lite.__file__).parent
     folders = package.parent / "notebooks" / "recorded", package / "recorded"
-    for path in (folder / f"{run}.jsonl" for folder in folders):
+    for path in (folder / f"{run}{end}" for folder in folders for end in (".jsonl", ".json")):
         if path.exists():
             return path
     known = sorted(path.stem for folder in folders for path in folder.glob("*.jsonl"))

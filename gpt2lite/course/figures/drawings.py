@@ -462,11 +462,12 @@ def float_layouts(number: float = 0.1):
             canvas.text(x + side * width / 2, y - 0.21, label, "c", GREY)
             x += side * width
         largest, smallest = torch.finfo(dtype).max, torch.finfo(dtype).smallest_normal
-        note = f"{number:g} becomes {found.value:.12g}  ·  from {smallest:.1e} to {largest:.1e}"
+        full = f"in full precision from {smallest:.1e} to {largest:.1e}"
+        note = f"{number:g} becomes {found.value:.12g}  ·  {full}"
         canvas.text(0.72, y + 0.25, note, color=GREY)
         told.append(
             f"{name}: 1 sign, {widths[0]} exponent and {widths[1]} mantissa bits, {found.sign} "
-            f"{found.exponent} {found.mantissa}; {note.replace('  ·  ', ', in full precision ')}"
+            f"{found.exponent} {found.mantissa}; {note.replace('  ·  ', ', ')}"
         )
     canvas.fig.alt = f"The bits of {number:g} in three formats. {'. '.join(told)}."
     return canvas.fig

@@ -74,11 +74,13 @@ def first_losses(logits, s, stds, losses, V, C):
 
 
 def own_logits(panels: dict):
-    """Draw each initialization's logits at one position, and the read token's own. 7 x 2.8 inches.
+    """Draw each initialization's logits at one position, that of the read token marked. 7 x 2.8.
 
     panels: a name to (logits of all tokens, that of the token just read).
     """
-    fig, axes = figure("wide", ncols=len(panels), title="Where the token just read stands")
+    fig, axes = figure(
+        "wide", ncols=len(panels), title="All logits, and a line at that of the token just read"
+    )
     for ax, (name, (logits, own)) in zip(axes, panels.items(), strict=True):
         color = COLORS[LOOKS[name][0]]
         counts, _, _ = ax.hist(logits, bins=80, color=color, alpha=0.5)
@@ -86,7 +88,7 @@ def own_logits(panels: dict):
         ax.set_xlabel(f"logit\n{name}", color=color)
         far = own > np.mean(ax.get_xlim())
         ax.annotate(
-            f"its own: {own:.1f}".replace("-", "−"),
+            f"{own:.1f}".replace("-", "−"),
             (own, 0.93),
             (-4 if far else 4, 0),
             xycoords=("data", "axes fraction"),
@@ -96,23 +98,31 @@ def own_logits(panels: dict):
         ax.set(yticks=[], ylim=(0, 1.25 * counts.max()))
     axes[0].set_ylabel(f"how many of {len(logits):,}")
     told = "; ".join(
-        f"{name}: standard deviation {np.std(logits):.2f}, own {own:.1f}"
+        f"{name}: standard deviation {np.std(logits):.2f}, the token just read {own:.1f}"
         for name, (logits, own) in panels.items()
     )
-    fig.alt = f"Histograms of all logits after one token, with the token's own marked. {told}."
+    fig.alt = f"Histograms of all logits after one token, with that token's marked. {told}."
     return fig
 
 
-def loss_by_std(stds, losses, random, own):
-    """Draw first losses by wte's standard deviation beside their two limits. 7 x 2.6 inches."""
-    crossed = next((s for s, a, b in zip(stds, own, random, strict=True) if a > b), None)
+def loss_by_std(stds, losses, repeat, V, C):
+    """Draw first losses by wte's standard deviation beside their two limits. 7 x 2.6 inches.
+
+    repeat: the logit of the token just read, for each of `stds`.
+    """
+    line = np.geomspace(stds[0], stds[-1], 100)
+    random = math.log(V) + C * line**2 / 2
+    limits = zip(stds, repeat, math.log(V) + C * np.square(stds) / 2, strict=True)
+    crossed = next((s for s, a, b in limits if a > b), None)
     where = f"from σ = {crossed:g} on" if crossed else "nowhere yet"
-    fig, ax = figure("curve", title=f"A token's own logit decides the loss {where}")
-    ax.loglog(stds, random, "--", color=COLORS["baseline"])
-    ax.loglog(stds, own, ":", color=COLORS["highlight"], linewidth=2.2)
+    fig, ax = figure("curve", title=f"The token just read decides the loss {where}")
+    ax.loglog(line, random, "--", color=COLORS["baseline"])
+    ax.loglog(stds, repeat, ":", color=COLORS["highlight"], linewidth=2.2)
     ax.loglog(stds, losses, "o", color=COLORS["ours"])
     ax.text(stds[0], 1.25 * random[0], "ln V + C·σ²/2", va="bottom")
-    ax.text(0.8 * stds[-3], own[-3], "own, C·σ² / rms(x)", color=COLORS["highlight"], ha="right")
+    ax.text(
+        0.8 * stds[-3], repeat[-3], "repeat, C·σ² / rms(x)", color=COLORS["highlight"], ha="right"
+    )
     over = {"xytext": (-8, 4), "textcoords": "offset points", "ha": "right", "va": "bottom"}
     ax.annotate("measured", (stds[-1], losses[-1]), **over)
     ax.set(xlabel="σ, standard deviation of wte", ylabel="first loss (nats / token)")
@@ -122,7 +132,7 @@ def loss_by_std(stds, losses, random, own):
     points = ", ".join(f"{loss:.1f} at {s:g}" for s, loss in zip(stds, losses, strict=True))
     fig.alt = (
         f"The first loss by the standard deviation of wte, both axes logarithmic: {points}. Small "
-        "ones follow ln V + C times sigma squared over 2, large ones the token's own logit."
+        "ones follow ln V + C times sigma squared over 2, large ones the token just read."
     )
     return fig
 
@@ -155,7 +165,7 @@ def by_depth(streams: dict, gradients: dict, likeness: dict):
     fig, axes = figure("wide", ncols=3)
     what = (
         ("rms of the stream", streams, True),
-        ("rms of its gradient", gradients, True),
+        ("rms of the loss's gradient", gradients, True),
         ("cosine of two texts", likeness, False),
     )
     told = []
@@ -171,39 +181,38 @@ def by_depth(streams: dict, gradients: dict, likeness: dict):
     return fig
 
 
-def paired_runs(losses: dict, t: float, early: int, half_life=0):
-    """Draw runs minus GPT-2's, the first steps and all of them. 7 x 2.8 inches.
+def paired_runs(losses: dict, t: float, half_life=0):
+    """Draw runs minus GPT-2's by step, a panel for each initialization. 7 x 2.8 inches.
 
     losses: an initialization to its losses (seeds, steps), "GPT-2" among them; t: Student's factor
-    for a band of 95 %. `half_life` smooths the right panel, in steps.
+    for a band of 95 %. `half_life` smooths each difference, in steps.
     """
-    fig, axes = figure("wide", ncols=2)
-    told = []
-    for name, runs in losses.items():
-        if name == "GPT-2":
-            continue
-        d = np.asarray(runs) - np.asarray(losses["GPT-2"])  # (seeds, steps)
-        slow = np.array([smooth(one, half_life) for one in d])
-        for ax, part in zip(axes, (d[:, :early], slow), strict=True):
-            middle = part.mean(0)
-            half = t * part.std(0, ddof=1) / math.sqrt(len(part))
-            look = _look(name, linewidth=1.4)
-            ax.plot(middle, **look)
-            band = {"alpha": 0.18, "color": look["color"], "linewidth": 0}
-            ax.fill_between(range(len(middle)), middle - half, middle + half, **band)
-        told.append(f"{name}: {d[:, :early].mean():+.2f} over the first {early}, then")
-        told[-1] += f" {slow[:, -1].mean():+.2f} at the end"
-    for ax in axes:
-        ax.axhline(0, color=COLORS["ours"])
-        ax.set(xlabel="step")
-    axes[0].set(title=f"The first {early} steps", ylabel="loss minus GPT-2's")
-    axes[1].set(title=f"All {d.shape[1]} steps" + (", smoothed" if half_life else ""))
     others = [name for name in losses if name != "GPT-2"]
-    handles = [axes[0].lines[i] for i in range(len(others))]
-    names = {"loc": "outside lower center", "ncols": len(others), "labelcolor": "linecolor"}
-    fig.legend(handles, others, handlelength=2.5, **names)
+    fig, axes = figure(
+        "wide", ncols=len(others), title="Loss minus GPT-2's, which is the line at 0"
+    )
+    axes, told = np.atleast_1d(axes), []
+    for ax, name in zip(axes, others, strict=True):
+        d = np.asarray(losses[name]) - np.asarray(losses["GPT-2"])  # (seeds, steps)
+        slow = np.array([smooth(one, half_life) for one in d])
+        middle, half = slow.mean(0), t * slow.std(0, ddof=1) / math.sqrt(len(d))
+        steps, look = range(1, 1 + len(middle)), _look(name)
+        ax.axhline(0, color=COLORS["ours"], linewidth=1)
+        ax.fill_between(steps, middle - half, middle + half, color=look["color"], alpha=0.25, lw=0)
+        ax.plot(steps, middle, **look)
+        ax.set_title(f"{name}\nends at {middle[-1]:+.2f}".replace("-0", "−0"), fontsize=8)
+        ax.set(xscale="log", xlabel="step" + ", smoothed" * bool(half_life))
+        ax.set_xticks([n for n in (1, 10, 100, 1000) if n <= len(middle)])
+        ax.xaxis.set_major_formatter("{x:g}")
+        first, last = middle[:10].mean(), middle[-1]
+        told.append(f"{name}: {first:+.2f} over the first ten steps, {last:+.2f} at the end")
+    lows, highs = zip(*(ax.get_ylim() for ax in axes), strict=True)
+    for ax in axes:
+        ax.set_ylim(min(lows), max(highs))
+        ax.tick_params(labelleft=ax is axes[0])
+    axes[0].set_ylabel("nats / token")
     fig.alt = (
         f"Losses minus GPT-2's on the same batches, the mean of {len(d)} seeds and its 95 % "
-        f"interval: {'; '.join(told)}. The line at 0 is GPT-2 itself."
+        f"interval, a panel each: {'; '.join(told)}. The line at 0 is GPT-2 itself."
     )
     return fig

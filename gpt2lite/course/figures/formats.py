@@ -20,12 +20,13 @@ def rounding_errors():
     """Draw what a conversion to each format loses, by the size of the number. 7 x 2.6 inches."""
     sizes = torch.exp2(torch.linspace(-34, 20, 200, dtype=torch.float64))
     samples = sizes[:, None] * torch.linspace(1, 2, 400, dtype=torch.float64)
+    middles = math.sqrt(2) * sizes
     fig, ax = figure("curve", title="fp16 is finer than bf16 in the middle, and fails at both ends")
     for name, (dtype, *_) in FORMATS.items():
         error = ((samples.to(dtype).double() - samples) / samples).abs().mean(1).clamp(max=1)
         color, dash = COLORS[LINES[name][0]], LINES[name][1]
-        ax.loglog(sizes, error, linestyle=dash, color=color)
-        label_line(ax, sizes[-1], error[-1], f" {name}", color)
+        ax.loglog(middles, error, linestyle=dash, color=color)
+        label_line(ax, middles[-1], error[-1], f" {name}", color)
     ax.set(xlabel="size of the number", ylabel="relative error", ylim=(1e-9, 3))
     ax.set_yticks([1e-8, 1e-6, 1e-4, 1e-2, 1])
     fig.alt = (
@@ -56,35 +57,31 @@ def sixteen_bits():
     return fig
 
 
-def gradient_sizes(logits, weights, lost):
-    """Draw how large the gradients of logits and weights are, plain and times 65,536. 7 x 2.8.
+def gradient_sizes(gradients, lost):
+    """Draw how large the gradients of logits are, plain and times 65,536. 7 x 2.8 inches.
 
-    lost: the share of the logits' that fp16 rounds to 0.
+    lost: the share of them that fp16 rounds to 0.
     """
     fig, axes = figure("wide", ncols=2)
-    titles = f"{lost:.2%} of the logits' become 0", "× 65,536: all of them fit"
+    titles = f"{lost:.2%} become 0", "× 65,536: all of them fit"
+    some = gradients.flatten()[:: max(1, gradients.numel() // 2_000_000)].float().abs()
     for ax, scale, title in zip(axes, (1, 2**16), titles, strict=True):
-        for g, name, color, dash in (
-            (logits, "logits", "ours", "-"),
-            (weights, "weights", "reference", "--"),
-        ):
-            some = g.flatten()[:: max(1, g.numel() // 2_000_000)].float().abs() * scale
-            powers = some[some > 0].log2().cpu()
-            count = torch.histogram(powers, torch.arange(-45.0, 18), density=True)
-            look = {"color": COLORS[color], "linestyle": dash, "label": name}
-            ax.stairs(count.hist, count.bin_edges, **look)
-        ax.axvspan(-46, -25, color="#cccccc", lw=0, zorder=0)
-        ax.axvspan(-25, -14, color="#eeeeee", lw=0, zorder=0)
-        ax.set(title=title, xlim=(-46, 18), ylim=(0, None), yticks=[], xlabel="size of a gradient")
+        powers = (some[some > 0] * scale).log2().cpu()
+        count = torch.histogram(powers, torch.arange(-45.0, 21), density=True)
+        ax.stairs(count.hist, count.bin_edges, color=COLORS["ours"], fill=True, alpha=0.5)
+        for low, high, shade in ((-46, -25, "#cccccc"), (-25, -14, "#eeeeee"), (16, 21, "#cccccc")):
+            ax.axvspan(low, high, color=shade, lw=0, zorder=0)
+        ax.set(title=title, xlim=(-46, 21), ylim=(0, None), yticks=[], xlabel="size of a gradient")
         ticks = ["$2^{-40}$", "$2^{-25}$", "$2^{-14}$", "1", "$2^{16}$"]
         ax.set_xticks([-40, -25, -14, 0, 16], ticks)
+    axes[0].set_ylabel("how many of the logits' gradients")
     axes[0].text(-45, 0.9 * axes[0].get_ylim()[1], "becomes 0")
-    axes[1].text(-24.3, 0.5 * axes[1].get_ylim()[1], "loses\ndigits")
-    axes[1].legend(loc="upper left")
+    axes[1].text(-24.3, 0.5 * axes[1].get_ylim()[1], "loses\nbits")
+    axes[1].text(16.4, 0.5 * axes[1].get_ylim()[1], "inf")
     fig.alt = (
-        "Two histograms of the gradients' sizes, of logits and of weights. Left, as they are: "
-        f"{lost:.2%} of the logits' lie where fp16 has only 0. Right, times 65,536: nearly all lie "
-        "where fp16 has all its digits, and below its largest number."
+        f"Two histograms of the sizes of the logits' gradients. Left, as they are: {lost:.2%} lie "
+        "where fp16 has only 0. Right, times 65,536: nearly all lie where fp16 has all its bits, "
+        "and below its largest number."
     )
     return fig
 
@@ -94,7 +91,9 @@ def loss_scale(history):
 
     history: for each step its loss, its scale, and whether it was skipped.
     """
-    fig, ax = figure("curve", title="The scale falls until the gradients fit, and is tried again")
+    fig, ax = figure(
+        "curve", title="The scale halves until the gradients fit; ten good steps double it"
+    )
     powers = [math.log2(scale) for _, scale, _ in history]
     skipped = [step for step, (*_, skipped) in enumerate(history) if skipped]
     ax.step(range(len(powers)), powers, where="post", color=COLORS["ours"])
@@ -106,8 +105,7 @@ def loss_scale(history):
     fig.alt = (
         f"The loss scale by step, in powers of two: from {powers[0]:.0f} it halves with each "
         f"skipped step to {min(powers):.0f}, then doubles after ten good steps and halves at the "
-        f"next overflow. {len(skipped)} of {len(powers)} steps are skipped; the loss goes from "
-        f"{history[0][0]:.2f} to {history[-1][0]:.2f}."
+        f"next overflow. {len(skipped)} of {len(powers)} steps are skipped."
     )
     return fig
 
@@ -127,10 +125,10 @@ def ladder(ms, off, allowed, half):
             right.plot([1e-8, at], [row, row], linestyle="-", linewidth=1, **look)
             right.plot(at, row, marker="o", **look)
             right.plot(allowed[name], row, marker="|", markersize=11, color=COLORS["baseline"])
-    first, *_, last = ms.values()
+    first, fastest = next(iter(ms.values())), min(ms.values())
     left.set(xlim=(0, 1.2 * max(ms.values())), xlabel="time (ms / step)")
     left.set_yticks(range(len(ms)), ms)
-    left.set_title(f"From {first:,.0f} to {last:,.0f} ms a step …")
+    left.set_title(f"From {first:,.0f} to {fastest:,.0f} ms a step …")
     right.set(xscale="log", xlim=(1e-8, 1), xlabel="first gradient, relative difference", yticks=[])
     right.set_title("… and the gradient agrees")
     bound = list(allowed.values())[1]
