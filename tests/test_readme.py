@@ -99,6 +99,12 @@ def test_the_originals_step_1_is_ours_with_a_head_that_is_not_tied():
     assert f"ours is {gap:.2f} from its ten losses" in STORY
 
 
+def test_the_bigram_model_stays_ahead_on_text_held_out():
+    level = log("counting")[0]["held_out"]["bigram"]
+    best = min(record.get("validation", 9.0) for record in log("step3_validated")[1])
+    assert level < best and f"with {level:.2f} against {best:.2f} at best" in STORY
+
+
 def test_all_six_models_learn_and_one_is_gpt2():
     head, records = log("wrong_models")
     gaps = head["gaps"]

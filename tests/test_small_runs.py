@@ -74,7 +74,7 @@ def test_each_sickness_is_the_mistake_that_it_names():
 
 def test_eight_runs_are_what_their_names_say():
     eight = sick.eight_runs(run)
-    assert list(eight) == list("ABCDEFGH")
+    assert list(eight) == list(sick.VERDICTS) == list("ABCDEFGH")
     runs = {name: trainer for name, trainer in eight.values()}
     assert runs["no warm-up"].config.warmup_steps == 0 < runs["healthy"].config.warmup_steps
     x, y = next(runs["y = x"].batches)

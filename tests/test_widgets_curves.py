@@ -86,6 +86,8 @@ def test_five_runs_are_named_in_the_order_of_their_losses_and_all_can_be_read():
     said = [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
     assert len(said) == 5 and said == sorted(said, reverse=True)
     assert fig.axes[0].get_title(loc="left") == "After 7,680 tokens, a long name 0 is lowest"
+    two = compare_runs(dict(list(same.items())[:2]))
+    assert two.axes[0].get_title(loc="left") == "After 7,680 tokens, a long name 0 is lower"
 
 
 @pytest.mark.parametrize("log_x, log_y", [(True, False), (False, True), (True, True)])

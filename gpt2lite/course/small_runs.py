@@ -46,15 +46,13 @@ def validations(runs: list[dict], lr: float) -> np.ndarray:
     return np.array([row["validation"] for row in sorted(rows, key=lambda row: row["seed"])])
 
 
-def small_run(
-    letters, n_layer, n_head, n_embd, batch_size, seq_len, dropout=0.0, seed=0, **settings
-):
+def small_run(letters, n_layer, n_head, n_embd, batch_size, seq_len, seed=0, **settings):
     """Return a Trainer of a small GPT-2 on bytes `letters` (n,), its rate warmed up, then a cosine.
 
     `settings` are TrainConfig's. It computes in fp32 on the CPU, the same numbers everywhere.
     """
     torch.manual_seed(seed)
-    model = GPT(GPTConfig(seq_len, 256, n_layer, n_head, n_embd, dropout))
+    model = GPT(GPTConfig(seq_len, 256, n_layer, n_head, n_embd))
     with torch.no_grad():
         for p in model.parameters():  # 0.02 suits C = 768: few channels begin with larger weights
             p.mul_(math.sqrt(SIZES["gpt2"].n_embd / n_embd) if p.dim() > 1 else 1)

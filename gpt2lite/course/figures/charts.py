@@ -236,7 +236,8 @@ def compare_runs(runs, half_life=20, axis="tokens", log_x=False, log_y=False, lo
     stands = {name: average[x <= shared][-1] for name, (x, average, _) in curves.items()}
     where = f"{shared:,.1f} minutes" if axis == "minutes" else f"{shared:,.0f} {axis}"
     smoothing = f"half-life {half_life} steps" if half_life else "not smoothed"
-    others = f", {min(stands, key=stands.get)} is lowest" if len(runs) > 1 else ""
+    word = "lower" if len(runs) == 2 else "lowest"
+    others = f", {min(stands, key=stands.get)} is {word}" if len(runs) > 1 else ""
     ax.set_title(f"After {where}{others}")
     ax.set(xlabel=AXES[axis], ylabel="loss (nats / token)")
     if log_x:
