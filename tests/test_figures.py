@@ -124,7 +124,9 @@ DRAWINGS = {
     ),
     "clipped": lambda: figures.clipped([6.0, 2.0, *[0.8] * 90, 1.1, *[0.7] * 20], 1.0, 10),
     "sweep": lambda: figures.sweep({3e-2: [2.7, 2.8], 3e-4: [3.0, 3.0], 3e-3: [2.4, 2.4]}),
-    "overfitting": lambda: figures.overfitting({"none": [6, 5.5, 7], "some": [6.2, 6, 6.1]}, 10),
+    "overfitting": lambda: figures.overfitting(
+        {"none": [[6, 5.5, 7]], "some": [[6.2, 6, 6.1]]}, 10, [6, 5, 4], "It rises"
+    ),
     "decoding close": lambda: figures.decoding_times([9, 10], [4.0, 4.1], [4.0, 4.0]),
 }
 
@@ -335,12 +337,18 @@ def test_the_drawing_can_be_read(number):
 def test_the_charts_of_notebook_06_say_what_they_show():
     cold = figures.sweep({3e-2: [2.7, 2.8], 3e-4: [3.0, 3.0], 3e-3: [2.4, 2.4]})
     assert "0.0003: 3.000, 0.003: 2.400, 0.03: 2.750" in cold.alt, "in the order of the rates"
-    assert cold.axes[0].get_title(loc="left") == "The best of 3 rates is 0.003"
+    assert cold.axes[0].get_title(loc="left").startswith("Lowest on average: 0.003")
     norms = figures.clipped([6.0, 2.0, *[0.8] * 98], 1.0, 10)
     assert "2 steps pass the limit of 1, 2 of them in the first tenth" in norms.alt
-    curves = {"none": [6, 5.5, 7], "some": [6.2, 6, 6.1]}
-    named, unnamed = (figures.overfitting(curves, 10, names=names).alt for names in (True, False))
-    assert "none: lowest 5.50 at step 20, 7.00 at the end" in named
-    assert "A: lowest 5.50" in unnamed and "none" not in unnamed, "the reader is to guess"
+    runs = {"none": [[6, 5.5, 7], [6, 6.5, 8]], "some": [[6.2, 6, 6.1], [6.2, 6, 6.1]]}
+    named, unnamed = (
+        figures.overfitting(runs, 10, [6, 5, 4], "It rises", names) for names in (True, False)
+    )
+    assert "none: lowest 5.75, 7.50 at the end" in named.alt, "the mean of each run's own"
+    assert "from 6.00 to 4.00" in named.alt
+    dots = [line.get_xdata()[0] for line in named.axes[0].lines if line.get_marker() == "o"]
+    assert dots == [20, 10, 20, 20], "a dot where each run is lowest"
+    assert "A: lowest 5.75" in unnamed.alt and "none" not in unnamed.alt, "the reader is to guess"
+    assert [t.get_text() for t in unnamed.axes[0].get_legend().get_texts()] == ["A", "B"]
     rates = figures.schedules({"cosine": COSINE}).axes[0].lines[0].get_ydata()
     assert list(rates) == [learning_rate(step, COSINE) for step in range(300)]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gpt2lite import GPT
-from gpt2lite.course import recipe, sweeps
+from gpt2lite.course import figures, recipe, sweeps
 from gpt2lite.data import Batches
 from gpt2lite.optim import adamw
 
@@ -24,6 +24,29 @@ def test_a_verdict_needs_an_interval_without_0(b, says, capsys):
 def test_what_depends_on_the_dial_never_fails(true, mark, capsys):
     recipe.shows(true, "it falls", "the run is too short")
     assert capsys.readouterr().out.startswith(mark)
+
+
+def test_what_is_folded_shows_only_when_opened(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, raw: shown.append(data))
+    with recipe.folded("Open: 1 < 2", figures.schedules({"cosine": sweeps.RECIPE})):
+        print("a < b")
+    page = shown[0]["text/html"]
+    assert re.fullmatch(r"<details><summary>Open: 1 &lt; 2</summary><img .*</details>", page, re.S)
+    assert "<pre>a &lt; b\n</pre>" in page and capsys.readouterr().out == ""
+    with pytest.raises(AssertionError), recipe.folded("Open"):
+        raise AssertionError("a check that fails is no secret")
+    assert len(shown) == 1
+
+
+def test_a_long_run_is_read_between_its_validations_and_timed(capsys):
+    records = [{"step": i, "loss": float(i), "ms": 500.0} for i in range(4)]
+    records[1]["validation"], records[3]["validation"] = 9.0, 8.0
+    assert recipe.validations(records) == ([9.0, 8.0], [0.5, 2.5], 2)
+    training = {"batch_size": 5, "seq_len": 100, "grad_accum_steps": 6}
+    recipe.how_long({"hardware": "H200", "training": training}, records, {"T4": 100})
+    said = capsys.readouterr().out
+    assert "0.0M tokens: 2 s on an H200" in said and "2 minutes on a T4" in said
 
 
 def test_what_a_state_lacks_is_left_as_it_is():

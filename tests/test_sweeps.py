@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,25 @@ def test_a_cooled_run_is_the_run_that_was_planned_so_and_the_trunk_goes_on(seen)
     assert torch.equal(constant.model.wte.weight, plain.model.wte.weight), "the trunk lost nothing"
 
 
+def test_the_cooled_runs_and_the_hot_ones_are_pairs(seen):
+    config = SHORT.__class__(**vars(SHORT) | {"steps": 10})
+    down, hot = sweeps.cooled(seen, seen[:2000], config, 2)
+    for seed in range(2):
+        plain = sweeps.finish(sweeps.start(seen, config, seed), seen[:2000])
+        assert hot[seed] == plain["validation"], "the cooldown took nothing from the trunk"
+        cool = sweeps.start(seen, replace(config, cooldown_steps=2), seed)
+        assert down[seed] == sweeps.finish(cool, seen[:2000])["validation"], "as if planned so"
+    assert down[0] != hot[0] != hot[1]
+
+
+def test_curves_are_measured_on_their_own_tokens(seen):
+    run = sweeps.start(seen, SHORT, 0)
+    found = sweeps.finish(run, seen[:2000], every=3, test=seen[2000:4000])
+    last = sweeps.validate(run.model, seen[2000:4000])
+    assert len(found["curve"]) == 2 and found["test"][-1] == pytest.approx(last, abs=1e-4)
+    assert found["curve"][-1] == pytest.approx(found["validation"], abs=1e-4) != found["test"][-1]
+
+
 def test_a_run_that_diverges_ends_as_nan(seen, monkeypatch):
     run = sweeps.start(seen, SHORT, 0)
     run.model.wte.weight.data[:] = math.nan
@@ -100,3 +120,5 @@ def test_what_was_recorded_is_whole_and_paired():
         assert sweeps.results(name).keys() == expected
         seeds = sweeps.results(name, "seed")
         assert all(found == list(sweeps.SEEDS) for found in seeds.values()), f"{name} has gaps"
+    lengths = {len(c) for runs in sweeps.results("overfit", "test").values() for c in runs}
+    assert lengths == {sweeps.OVERFIT // sweeps.EVERY}, "judged wherever it may be stopped"

@@ -3,8 +3,13 @@
 Knows nothing about the parts that the reader writes.
 """
 
-from collections.abc import Callable, Mapping
+import html
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from math import prod
 from pydoc_data.topics import topics
+from statistics import mean
 
 import torch
 
@@ -12,15 +17,24 @@ from gpt2lite import GPT, SIZES
 from gpt2lite.accounting import forward_flops
 from gpt2lite.config import TrainConfig
 from gpt2lite.course import sweeps
+from gpt2lite.course.released import open_checkpoint
 from gpt2lite.course.small_runs import plays_or_stand_in
 from gpt2lite.data import Batches
 from gpt2lite.evaluation import validation_loss
+from gpt2lite.plotting import to_html
 from gpt2lite.training import Trainer
 
 
 def texts() -> tuple[str, str]:
     """Return the plays, or what stands in for them, and Python's own help texts."""
     return plays_or_stand_in(), "\n".join(topics.values())
+
+
+def released(name: str) -> tuple[str, str]:
+    """Return the name of released weights that can be had here, this or the course's own, and whose
+    they are."""
+    _, whose = open_checkpoint(name)  # the course's own step in if the hub can't be reached
+    return name if whose == "OpenAI's weights" else "gpt2lite-plays", whose
 
 
 def verdict(what: str, a, b) -> str:
@@ -36,6 +50,19 @@ def shows(condition: bool, claim: str, why_not: str) -> None:
     print(
         f"✓ {claim}" if condition else f"○ {claim}: doesn't show at these sizes, because {why_not}"
     )
+
+
+@contextmanager
+def folded(title: str, *figs) -> Iterator[None]:
+    """Show figures, and below them what is printed inside, folded until the reader opens them."""
+    from IPython.display import display
+
+    page = io.StringIO()
+    with redirect_stdout(page):
+        yield
+    inside = "".join(map(to_html, figs)) + f"<pre>{html.escape(page.getvalue())}</pre>"
+    whole = f"<details><summary>{html.escape(title)}</summary>{inside}</details>"
+    display({"text/html": whole, "text/plain": page.getvalue()}, raw=True)
 
 
 def gradient(gather: Callable, seed: int) -> torch.Tensor:
@@ -70,6 +97,26 @@ def gpt2_speed(tokens, device) -> float:
     *_, record = run
     lite, gpt2 = (forward_flops(SIZES[name], T)["total"] for name in ("lite", "gpt2"))
     return record["tokens_per_s"] * lite / gpt2
+
+
+def validations(records) -> tuple[list, list, int]:
+    """Return a run's validation losses, the mean training loss up to each, and how many steps lie
+    between two."""
+    every = next(record["step"] for record in records if "validation" in record) + 1
+    blocks = [records[i : i + every] for i in range(0, len(records), every)]
+    trained = [mean(record["loss"] for record in block) for block in blocks]
+    return [block[-1]["validation"] for block in blocks], trained, every
+
+
+def how_long(header: Mapping, records, speeds: Mapping) -> None:
+    """Print the seconds that a run's steps took, and the minutes predicted at other tokens / s."""
+    sizes = (header["training"][n] for n in ("batch_size", "seq_len", "grad_accum_steps"))
+    tokens = len(records) * prod(sizes)
+    seconds = sum(record["ms"] for record in records) / 1000
+    line = f"{tokens / 1e6:.1f}M tokens: {seconds:.0f} s on an {header['hardware']} (measured)"
+    for name, speed in speeds.items():
+        line += f", {tokens / speed / 60:.0f} minutes on a {name} (predicted: {speed:,} tokens/s)"
+    print(line)
 
 
 def loss_table(models: Mapping, token_ids: Mapping, B: int, T: int) -> dict[tuple, float]:

@@ -46,7 +46,8 @@ SEEDS = range(5)
 WARMED = (3e-3, 1e-2)  # the rates that are tried without a warm-up too
 RATES = (3e-4, 1e-3, 3e-2)  # the others
 SMALL = 30_000  # characters of the text that is read again and again
-EVERY = 10  # steps of it between two validations
+OVERFIT = 300  # steps on it
+EVERY = 10  # steps between two validations of these
 LENGTHS = (80, 160, 240)  # of the trunk's cooldowns, and of the cosines that they stand for
 OTHER = 1000  # added to a seed, for weights that have nothing to do with the first ones
 # The 97.5 % point of Student's t for n - 1 degrees of freedom, by n.
@@ -92,23 +93,25 @@ def start(tokens, config: TrainConfig, seed: int, model=MODEL, init: int | None 
     return Trainer(GPT(model), batches, config, FP32)
 
 
-def finish(trainer: Trainer, unseen, every: int = 0) -> dict:
+def finish(trainer: Trainer, unseen, every: int = 0, **others) -> dict:
     """Train to the end; return the losses, ten steps a number, and the validation loss.
 
-    With `every`, "curve" holds the validation loss after each so many steps. All are nan from the
-    step on at which a run diverges.
+    With `every`, "curve" holds the validation loss after each so many steps, and each name in
+    `others` that on its own tokens. All are nan from the step on at which a run diverges.
     """
-    losses, curve = [], []
+    losses, parts = [], {"curve": unseen} | others
+    curves = {name: [] for name in parts}
     try:
         for record in trainer:
             losses.append(record["loss"])
             if every and trainer.done % every == 0:
-                curve.append(round(validate(trainer.model, unseen), 4))
+                for name, tokens in parts.items():
+                    curves[name].append(round(validate(trainer.model, tokens), 4))
         validation = validate(trainer.model, unseen)
     except TrainingError:
         validation = math.nan
     tens = [round(mean(losses[i : i + 10]), 4) for i in range(0, len(losses), 10)]
-    return {"validation": validation, "losses": tens, "curve": curve}
+    return {"validation": validation, "losses": tens} | curves
 
 
 def validate(model, unseen) -> float:
@@ -153,13 +156,17 @@ def same(text: str, seed: int) -> Iterator[dict]:
 
 
 def overfit(text: str, seed: int) -> Iterator[dict]:
-    """Train on the first SMALL characters again and again, without dropout and with it."""
+    """Train on the first SMALL characters again and again, without dropout and with it.
+
+    What is kept from training has two halves: one to stop by, and a "test" to judge by.
+    """
     tokens, V = own_tokens(text[:SMALL])
-    seen, unseen = split(tokens, 0.2)
+    seen, kept = split(tokens, 0.3)
+    unseen, test = split(kept, 0.5)
     for dropout in (0.0, 0.2):
         model = replace(MODEL, vocab_size=V, dropout=dropout)
-        run = start(seen, replace(RECIPE, steps=150, lr=1e-2, min_lr=None), seed, model)
-        yield {"arm": f"dropout {dropout:g}"} | finish(run, unseen, every=EVERY)
+        run = start(seen, replace(RECIPE, steps=OVERFIT, min_lr=None), seed, model)
+        yield {"arm": f"dropout {dropout:g}"} | finish(run, unseen, every=EVERY, test=test)
 
 
 def trunk(text: str, seed: int) -> Iterator[dict]:
@@ -186,6 +193,19 @@ def cool(constant: Trainer, steps: int, down: int) -> Trainer:
     branch = start(constant.batches.tokens, config, config.seed, constant.model.config)
     branch.load_state_dict(constant.state_dict())
     return branch
+
+
+def cooled(tokens, unseen, config: TrainConfig, n: int) -> tuple[list[float], list[float]]:
+    """Train n seeds at a constant rate, and cool each down over its last fifth of steps as well.
+
+    Returns the validation losses of the cooled runs, and of those that kept the rate to the end.
+    """
+    down, hot = [], []
+    for seed in range(n):
+        constant = start(tokens, config, seed)
+        down.append(finish(cool(constant, config.steps, config.steps // 5), unseen)["validation"])
+        hot.append(finish(constant, unseen)["validation"])  # from where the other was copied on
+    return down, hot
 
 
 SWEEPS = {sweep.__name__: sweep for sweep in (warmup, rates, same, overfit, trunk)}

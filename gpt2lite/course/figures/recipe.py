@@ -68,35 +68,37 @@ def sweep(results: dict):
     ax.set(xlabel="learning rate, at its highest", ylabel="loss (nats / token)", xscale="log")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
     ax.minorticks_off()
-    ax.set_title(f"The best of {len(rates)} rates is {best:g}")
+    ax.set_title(f"Lowest on average: {best:g}. Each grey dot is a run")
     said = ", ".join(f"{rate:g}: {m:.3f}" for rate, m in zip(rates, means, strict=True))
     _trim(ax)
     fig.alt = f"Validation loss by learning rate, mean of {len(losses)} seeds: {said}."
     return fig
 
 
-def overfitting(curves: dict, every: int, names=True):
-    """Draw validation losses over steps, {name: curve}, each measured `every` steps. 7 x 2.6.
+def overfitting(curves: dict, every: int, training, title: str, names=True):
+    """Draw validation losses over steps, {name: one curve a seed}, each lowest one as a dot, above
+    a training loss; all are measured `every` steps. 7 x 2.6.
 
     Without `names` the curves are called A, B and so on, for the reader to tell apart.
     """
     fig, ax = figure("curve")
-    ends = []
-    for letter, (name, curve), (color, line) in zip("ABCDE", curves.items(), LOOKS, strict=False):
-        steps = every * np.arange(1, len(curve) + 1)
-        ax.plot(steps, curve, color=color, linestyle=line)
-        best = int(np.argmin(curve))
-        ax.plot(steps[best], curve[best], "o", color=color, markersize=5)
-        label_line(ax, steps[-1], curve[-1], name if names else letter, color)
-        ends.append(
-            f"{name if names else letter}: lowest {curve[best]:.2f} at step {steps[best]}, "
-            f"{curve[-1]:.2f} at the end"
-        )
-    ax.set(xlabel="step", ylabel="validation loss (nats / token)", xlim=(0, 1.2 * steps[-1]))
-    late = [steps[-1] - steps[int(np.argmin(curve))] for curve in curves.values()]
-    ax.set_title(f"The dots are where to stop: {min(late)} to {max(late)} steps before the end")
+    steps = every * np.arange(1, len(training) + 1)
+    ax.plot(steps, training, color=COLORS["baseline"], linestyle=":")
+    label_line(ax, steps[-1], training[-1], "training", COLORS["baseline"])
+    said = []
+    for letter, (name, runs), (color, line) in zip("ABCDE", curves.items(), LOOKS, strict=False):
+        name = name if names else letter
+        for number, curve in enumerate(runs):
+            best, label = int(np.argmin(curve)), "" if number else name
+            ax.plot(steps, curve, color=color, linestyle=line, linewidth=1, label=label)
+            ax.plot(steps[best], curve[best], "o", color=color, markersize=4)
+        lowest, last = mean(map(min, runs)), mean(curve[-1] for curve in runs)
+        said.append(f"{name}: lowest {lowest:.2f}, {last:.2f} at the end")
+    ax.set(xlabel="step", ylabel="loss (nats / token)", xlim=(0, 1.15 * steps[-1]), title=title)
+    ax.legend(loc="upper center", ncols=len(curves), fontsize=8)
     _trim(ax)
-    fig.alt = f"Validation loss by step. {'; '.join(ends)}."
+    fig.alt = f"Validation loss by step, mean of the runs. {'; '.join(said)}. The training loss "
+    fig.alt += f"falls from {training[0]:.2f} to {training[-1]:.2f}."
     return fig
 
 
