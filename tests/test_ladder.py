@@ -1,5 +1,6 @@
 """Every rung computes the lowest one's gradient, and leaves the process as it was."""
 
+import json
 from dataclasses import fields
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ from gpt2lite import GPT, GPTConfig
 from gpt2lite.course import ladder
 from gpt2lite.course.exercises import PARTS
 from gpt2lite.course.ladder import KINDS, ExplicitAttention, Ladder, Rung
+from gpt2lite.course.records import recorded
 from gpt2lite.precision import Precision
 
 CONFIG = GPTConfig(block_size=16, vocab_size=129, n_layer=2, n_head=2, n_embd=32)
@@ -108,3 +110,10 @@ def test_a_machine_gets_the_rungs_that_it_has(monkeypatch):
 def test_rates_are_measured():
     assert 1e6 < ladder.rate(CPU, torch.float32, 64) < 1e14
     assert ladder.peak(CPU, torch.float32) > 1e8
+
+
+def test_a_gpus_ladder_is_recorded_from_the_slowest_rung_to_the_fastest():
+    rungs = json.loads(recorded("gpu").read_text(encoding="utf-8"))["parts"]["ladder"]
+    times = [rung["ms"] for rung in rungs.values()]
+    assert next(iter(rungs)) == "fp32, attention written out"
+    assert times[0] == max(times) > 5 * times[-1] == 5 * min(times), "notebook 04 says so"

@@ -46,7 +46,7 @@ def init_without_factor(model: GPT):
 
 @torch.no_grad()
 def init_equal_positions(model: GPT):
-    """Initialize as GPT-2, but positions at 0.02 like tokens, as many re-implementations do."""
+    """Initialize as GPT-2, but positions at 0.02 like tokens, as the transformers library does."""
     init_gpt2(model)
     model.wpe.weight.mul_(2)
 
@@ -90,7 +90,7 @@ def losses_of(init, seed, ids, config, recipe, precision):
 
 
 def main(log, size="small"):
-    """Train all and write the log: three minutes, "small" on one core, "gpt2" on an H200."""
+    """Train all and write the log: "small" in three minutes on one core, "gpt2" on a GPU."""
     cpu.keep_process_memory()
     command = f"python -m gpt2lite.course.initializations {log}"
     data = f"shakespeare, the first {CHARACTERS[size]:,} characters"
