@@ -673,6 +673,8 @@ def _moves(rounded):
 
     If all copies move alike, no chance was in it: return which rule it was.
     """
+    if len(rounded) != len(COPIES):
+        return {"numbers that bf16 has": rounded.tolist()}
     groups = rounded.double().view(-1, 5000)
     bf16 = (rounded.view(torch.int32) % 0x10000 == 0).double().mean().item()
     found = {"the share of bf16 numbers": bf16, "what becomes of 1.5": groups[-1].mean().item()}
@@ -693,7 +695,7 @@ PARTS["04_stochastic"] = Part(
     solution=stochastic,
     cpu=True,
     exercise=True,
-    cases=((COPIES,),),
+    cases=((COPIES,), (torch.tensor([0.0, 1.0, -2.5]),)),
     seen=_moves,
     tolerance=0.3,  # of 5,000 copies 5 % move, give or take 0.3 %
     mistakes=(
