@@ -55,6 +55,12 @@ _BEST_PAIR = Part(
             "a pair joins the end of one word to the beginning of the next: merges stay in a word",
         ),
         (
+            lambda words: _best_pair(
+                words, best=lambda counts, key: max(counts.items(), key=lambda item: item[1])
+            ),
+            "that is the pair together with its count: return the pair alone",
+        ),
+        (
             lambda words: _best_pair(words, best=min),
             "that is the rarest pair: BPE merges the most frequent one first",
         ),
@@ -134,6 +140,10 @@ _MERGE = Part(
         (b"xyz", {}),
     ),
     mistakes=(
+        (
+            lambda word, rank: [part.decode() for part in merge(word, rank)],
+            "these are strings: a token is bytes, and need not be whole characters",
+        ),
         (
             _from_the_left,
             "the first known pair from the left is merged: merge the one learned first",
