@@ -28,7 +28,7 @@ test-reruns: $(READY)  ## run their cells twice, interrupted, and at other dials
 	$(PY) -m pytest -q -m long tests/test_reruns.py tests/test_interrupts.py --durations=0 $(if $(ONLY),-k "$(ONLY)")
 
 test-dist: $(READY)  ## kill and stop processes that train together, and see the run go on (half an hour)
-	$(PY) -m pytest -q -s -m "long or not long" tests/test_distributed.py --durations=0
+	$(PY) -m pytest -q -s -m "long or not long" tests/test_distributed.py tests/test_prepare.py --durations=0
 
 lab: $(READY)  ## open JupyterLab on your own copy of the notebooks, in my_notebooks/
 	@$(PY) .ci/lab.py

@@ -26,6 +26,7 @@ except ImportError:
     sys.exit("gpt2lite: the command line needs tyro: run `pip install tyro`")
 
 PROMPT = "Hello World ! I'm LLM"
+VALIDATED = 2**20  # tokens of shard 0 that a run is validated on: all would take minutes each time
 
 
 def _hint(default: str, **options):
@@ -134,7 +135,7 @@ def train(
         init_from: Weights to train on from, by the names that `sample --model` takes.
         dropout: The share of activations to silence while training; a small text needs some.
         init: GPT-2's own, or PyTorch's defaults with the tied matrix as linear or embedding.
-        text: shakespeare, tinyshakespeare or a file of yours.
+        text: shakespeare, tinyshakespeare, a file of yours or a folder of shards (see prepare).
         order: Read on from batch to batch, or begin each sequence anywhere.
         dtype: Of the matrix products; auto takes what is fast and safe on this hardware.
         compile: Compile the model first, where that works.
@@ -168,11 +169,15 @@ def train(
     gpt = GPT(replace(sizes, dropout=dropout))
     if init != "gpt2":
         init_default(gpt, wte=init)
-    with first_ahead():
-        words = load_text(text)
+    if Path(text).is_dir():
+        tokens, validation = data.Shards(text), data.Shards(text, "val")[: VALIDATED + 1]
+    else:
+        with first_ahead():
+            words = load_text(text)
+        tokens, validation = data.encode(words), None
     steps = run.train(
         gpt.to(chosen.device),
-        data.encode(words),
+        tokens,
         config,
         chosen,
         init_from=init_from,
@@ -180,6 +185,7 @@ def train(
         shard=shard,
         order=order,
         val_fraction=val_fraction,
+        validation=validation,
         name=text,
         command=f"{distributed.launcher()} -m gpt2lite {shlex.join(sys.argv[1:])}",
         log_file=log_file,

@@ -27,7 +27,7 @@ tags: [gpt2]
 A GPT-2 with {parameters:,} parameters and GPT-2's tokenizer, trained by gpt2-lite, in bf16.
 
 - **Result**: {result}
-- **Data**: {data}: {n:,} tokens, {unseen}; sha256 of the token ids (uint32) {sha256}
+- **Data**: {data}: {n:,} tokens, {unseen}; fingerprint {sha256}
 - **Training**: {begun}{steps:,} steps of {per_step:,} tokens, {times:.2f} times through the text
 - **Settings**: {training}
 - **Sizes**: {sizes}

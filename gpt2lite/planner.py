@@ -1,7 +1,7 @@
 """What a training run will take, before it begins: time, memory, what the network carries, money.
 
 Knows sizes and data sheets; no tensor is made. Which share of its peak a card reaches, its MFU, is
-an input and never guessed here: measure it, or choose it by PUBLISHED, on which the planner is
+an input and never guessed here: measure it, or choose it by REACHED, on which the planner is
 tested too. Sources: those of gpt2lite.accounting; Patarasuk and Yuan 2009, for what a ring
 all-reduce sends; Li et al. 2020 (PyTorch DDP), for what hides behind the backward pass.
 """
@@ -17,13 +17,15 @@ BATCH = 2**19  # tokens of a step: GPT-3's half a million, which the published r
 # What a program gets of a card's memory, in bytes.
 MEMORY = {"T4": T4_BYTES, "A100": int(80e9), "H100": int(80e9), "H200": int(141e9)}
 
-# How fast others train GPT-2 small: cards, how many, tokens / s together, where that is said.
-PUBLISHED = {
+# How fast GPT-2 small was trained: cards, how many, tokens / s together, and where that is said.
+REACHED = {
     "gpt2 in fp16, T4": ("T4", 1, 17_900, "the project that this course grew from"),
     "nanoGPT, A100": ("A100", 1, 136_000, "nanoGPT, transformer_sizing.ipynb"),
     "build-nanogpt, A100": ("A100", 1, 182_000, "build-nanogpt"),
     "llm.c, 8 x A100": ("A100", 8, BATCH / 0.300, "llm.c, scripts/run_gpt2_124M.sh"),
     "llm.c, 8 x H100": ("H100", 8, BATCH / 0.140, "modded-nanogpt, its log of llm.c's run"),
+    "ours, H200, B = 4": ("H200", 1, 262_838, "notebooks/recorded/gpu.json"),
+    "ours, H200, B = 128": ("H200", 1, 490_337, "notebooks/recorded/gpu.json"),
 }
 
 

@@ -39,6 +39,7 @@ def train(
     shard: bool = False,
     order: str = "sequential",
     val_fraction: float = 0.0,
+    validation=None,
     name: str = "tokens",
     command: str = "gpt2lite.run.train",
     log_file=None,
@@ -51,11 +52,11 @@ def train(
     """Train a model on token ids (n,); yield a record per step (see Trainer.step).
 
     Every `save_every` steps and at the end, the record also has the "validation" loss on the last
-    `val_fraction` of the tokens, and `save`, a folder, gets a checkpoint; it gets one more after
-    each `save_minutes`, and on Ctrl-C. A run that finds one there goes on from it. At the end
-    `export` gets the model, the best if `save` kept one, the tokenizer and a model card, as
-    transformers opens them, in bf16. `name` (of the text) and `command` are for the log's header
-    and the card.
+    `val_fraction` of the tokens, or on those of `validation`, and `save`, a folder, gets a
+    checkpoint; it gets one more after each `save_minutes`, and on Ctrl-C. A run that finds one
+    there goes on from it. At the end `export` gets the model, the best if `save` kept one, the
+    tokenizer and a model card, as transformers opens them, in bf16. `name` (of the text) and
+    `command` are for the log's header and the card.
 
     `init_from` names released or exported weights (see GPT.from_pretrained) to train on from: the
     model takes them before the first step, and must have their sizes (pretrained.sizes_of).
@@ -84,7 +85,13 @@ def train(
         log_file = tensorboard = export = None
     precision = precision or pick(model.wte.weight.device)
     shape = config.batch_size, config.seq_len
-    seen, unseen = data.split(tokens, val_fraction)
+    if validation is not None and (val_fraction or len(validation) <= config.seq_len):
+        raise ValueError(
+            "these tokens have others to validate on: leave val_fraction out"
+            if val_fraction
+            else f"{len(validation)} tokens to validate on hold no window of {config.seq_len} + 1"
+        )
+    seen, unseen = data.split(tokens, val_fraction) if validation is None else (tokens, validation)
     if val_fraction and len(unseen) <= config.seq_len:
         raise ValueError(
             f"val_fraction={val_fraction} keeps {len(unseen)} tokens, too few to validate on: "
@@ -125,7 +132,7 @@ def train(
                 print(trainer.compile())
             for record in progress(trainer):
                 pause = trainer.done % save_every == 0 or trainer.done == config.steps
-                if pause and val_fraction:
+                if pause and len(unseen):
                     record["validation"] = evaluation.validation_loss(model, unseen, *shape)
                 for sink in filter(None, (lines, curves)):
                     sink.write(record)

@@ -39,8 +39,8 @@ def test_it_tells_what_was_trained_on_what_and_what_came_out():
         f"{sum(p.numel() for p in GPT(GPTConfig(**MODEL)).parameters()):,} parameters",
         "validation loss 4.500, training loss 3.250 after 200 steps; at the end validation loss "
         "4.750, training loss 2.125 after 300 steps\n",
-        "my.txt: 5,000 tokens, the last 500 of them for validation only; sha256",
-        "(uint32) 86c4\n",
+        "my.txt: 5,000 tokens, the last 500 of them for validation only; fingerprint",
+        " 86c4\n",
         "**Training**: 300 steps of 48 tokens, 3.20 times through the text\n",
         "steps=300, batch_size=4",
         "block_size=12, vocab_size=61",

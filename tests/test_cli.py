@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import pipeline
@@ -29,6 +30,7 @@ from gpt2lite import (
     evaluation,
     hellaswag,
     pairs,
+    planner,
     run,
     sampling,
     training,
@@ -563,3 +565,44 @@ def test_prepare_writes_shards_and_goes_on(tmp_path, capsys):
     assert "train_000002.npy" in out and "val" not in out, "it begins anew"
     assert __main__.main([*command[:-1], "4"]) == 1
     assert "begun with seed=3, not 4" in capsys.readouterr().err
+
+
+def test_train_reads_shards_and_validates_on_the_first(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(SIZES, "lite", TINY)
+    rows = ({"text": f"{i} to be or not to be"} for i in range(90))
+    (tmp_path / "my.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shards, log = tmp_path / "shards", tmp_path / "log.jsonl"
+    assert (
+        __main__.main(["prepare", str(tmp_path / "my.jsonl"), str(shards), "--shard-tokens", "200"])
+        == 0
+    )
+    command = ["train", "--model", "lite", "--text", str(shards), "--seq-len", "8", "--steps", "3"]
+    assert __main__.main([*command, "--log-file", str(log), "--save", str(tmp_path / "run")]) == 0
+    model = GPT(TINY)
+    model.load_state_dict(checkpoint.load(tmp_path / "run")["model"])
+    expected = evaluation.validation_loss(model, data.Shards(shards, "val")[0:], 4, 8)
+    assert read_log(log)[1][-1]["validation"] == pytest.approx(expected, abs=1e-6)
+    assert __main__.main([*command, "--val-fraction", "0.1"]) == 1
+    assert "leave val_fraction out" in capsys.readouterr().err
+    assert __main__.main([*command[:-4], "--seq-len", "8", "--text", str(tmp_path)]) == 1
+    assert "python -m gpt2lite prepare" in capsys.readouterr().err
+
+
+def test_the_run_cards_commands_are_accepted_and_train_on_10b_tokens(tmp_path, monkeypatch):
+    book = Path(__file__).parent.parent / "notebooks" / "08_scaling_out.ipynb"
+    pages = ["".join(cell["source"]) for cell in json.loads(book.read_text())["cells"]]
+    (card,) = [page for page in pages if "### The run card" in page]
+    first, loop = re.search(r"```\n(.*?)\n\n(until.*?)```", card, re.S).groups()
+    assert first.startswith("python -m gpt2lite prepare fineweb-edu ")
+    command = loop.replace("\\\n", " ").split("-m gpt2lite ")[1].split(";")[0].split()
+    monkeypatch.setattr(data, "Shards", lambda folder, split="train": np.zeros(9, np.uint16))
+    monkeypatch.setitem(SIZES, "gpt2", TINY)
+    given = []
+    monkeypatch.setattr(run, "train", lambda *args, **options: given.append(args) or [])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / command[command.index("--text") + 1]).mkdir()
+    assert __main__.main(command) == 0
+    config = given[0][2]
+    per_step = config.batch_size * config.seq_len * config.grad_accum_steps
+    assert per_step == planner.BATCH and config.grad_accum_steps % 8 == 0
+    assert 10e9 - per_step < config.steps * per_step <= 10e9 + per_step

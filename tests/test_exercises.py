@@ -186,6 +186,12 @@ def by_means(logprobs, endings, by):
     return torch.stack(ranks).argmax()
 
 
+def by_view(x, rank, world):
+    if len(x) % world:
+        raise ValueError("these rows don't divide")
+    return x.reshape(world, -1, *x.shape[1:])[rank]
+
+
 RIGHT = {
     "01_embed": lambda idx, wte, wpe: F.embedding(idx, wte) + wpe[torch.arange(idx.size(1))],
     "01_attend": by_einsum,
@@ -208,6 +214,13 @@ RIGHT = {
         np.mean((a - b).numpy()),
         by_bincount(a - b, clusters),
     ],
+    "08_rank_slice": by_view,
+    "08_average": lambda ranks: tuple(torch.stack(g).mean(0) for g in zip(*ranks, strict=True)),
+    "08_global_norm": lambda shards: torch.cat([p.flatten() for r in shards for p in r]).norm(),
+    "08_step_seconds": lambda flops, devices, peak, mfu, comm, micro_steps: max(
+        flops / devices / peak / mfu,
+        comm + (1 - 2 / 3 / micro_steps) * flops / devices / peak / mfu,
+    ),
 }
 
 

@@ -1,12 +1,14 @@
 """A plan's time, memory and bytes are what they must be, and near to what others have published."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
 from gpt2lite import SIZES, planner
 from gpt2lite.accounting import mfu, training_bytes
-from gpt2lite.planner import BATCH, PUBLISHED, Machine, card, measured, plan
+from gpt2lite.planner import BATCH, REACHED, Machine, card, measured, plan
 
 GPT2 = SIZES["gpt2"]
 SLOW = Machine("slow", peak=1e12, mfu=0.5, count=4, bandwidth=1e9, price=2.0)
@@ -61,11 +63,23 @@ def test_a_price_is_of_one_card_for_an_hour():
     assert plan(GPT2, SLOW, 100 * BATCH + 1, B=4).hours > made.hours, "the last step is a whole one"
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_what_others_published_is_a_possible_mfu(name):
-    kind, count, speed, _ = PUBLISHED[name]
+@pytest.mark.parametrize("name", REACHED)
+def test_what_was_reached_is_a_possible_mfu(name):
+    kind, count, speed, _ = REACHED[name]
     reached = mfu(GPT2, 1024, speed / count, card(kind, 0.5).peak)
     assert 0.2 < reached < 0.65, f"{name}: an MFU of {reached:.0%}"
+
+
+def test_what_we_reached_is_what_was_recorded():
+    path = Path(__file__).parent.parent / "notebooks" / "recorded" / "gpu.json"
+    recorded = json.loads(path.read_text())
+    assert recorded["hardware"] == "NVIDIA H200"
+    small, large = (recorded["parts"][name] for name in ("ladder", "large batch"))
+    small = small["fused AdamW"]
+    assert REACHED["ours, H200, B = 4"][2] == pytest.approx(small["tokens_per_s"], abs=1)
+    assert REACHED["ours, H200, B = 128"][2] == pytest.approx(large["tokens_per_s"], abs=1)
+    counted = training_bytes(GPT2, 4, 1024)["total"]
+    assert 0.9 < counted / small["bytes"] < 1, "the memory of a plan is what was measured, nearly"
 
 
 def test_one_mfu_for_both_published_steps_is_off_by_what_the_course_says():

@@ -29,7 +29,8 @@ FLOORS = [
     "pairs hellaswag",
     "run prepare",
     "course.compare course.exercises course.html course.canvas course.attention course.names "
-    "course.bits course.floats course.hidden course.records course.released course.unit_model",
+    "course.bits course.floats course.hidden course.records course.released course.unit_model "
+    "course.processes",
     "course.judge course.mine course.figures",
     "course.checks course.widgets",
     "course.setup course.untied course.wrong_models course.ranked course.ladder "

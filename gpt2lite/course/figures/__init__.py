@@ -46,6 +46,13 @@ from gpt2lite.course.figures.formats import (
 )
 from gpt2lite.course.figures.recipe import clipped, overfitting, schedules, sweep
 from gpt2lite.course.figures.runs import curves, gallery
+from gpt2lite.course.figures.scaling import (
+    buckets,
+    data_parallel,
+    extrapolated,
+    memory,
+    step_by_bandwidth,
+)
 from gpt2lite.course.figures.scores import intervals, text_losses, token_losses
 from gpt2lite.course.figures.tensors import (
     attention_maps,
@@ -62,6 +69,7 @@ __all__ = [
     "STATIONS",
     "attention_maps",
     "bits",
+    "buckets",
     "by_depth",
     "causal_mask",
     "clipped",
@@ -69,10 +77,12 @@ __all__ = [
     "conv1d_transpose",
     "course_map",
     "curves",
+    "data_parallel",
     "decoding_times",
     "differences",
     "embeddings",
     "ends_by_depth",
+    "extrapolated",
     "file_sizes",
     "first_losses",
     "float_layouts",
@@ -87,6 +97,7 @@ __all__ = [
     "likeliest",
     "loss_by_std",
     "loss_scale",
+    "memory",
     "next_tokens",
     "own_logits",
     "paired_runs",
@@ -97,6 +108,7 @@ __all__ = [
     "schedules",
     "sizes",
     "standard_deviations",
+    "step_by_bandwidth",
     "step_curve",
     "sweep",
     "targets",

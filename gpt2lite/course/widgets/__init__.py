@@ -8,6 +8,7 @@ from gpt2lite.course.widgets.attention import attention_explorer
 from gpt2lite.course.widgets.curves import curve_explorer
 from gpt2lite.course.widgets.floats import float_explorer
 from gpt2lite.course.widgets.initialization import initialization_explorer
+from gpt2lite.course.widgets.plan import plan_explorer
 from gpt2lite.course.widgets.recipe import batch_explorer, schedule_explorer
 from gpt2lite.course.widgets.sampling import sampling_playground
 from gpt2lite.course.widgets.sizes import sizes_explorer
@@ -18,6 +19,7 @@ __all__ = [
     "curve_explorer",
     "float_explorer",
     "initialization_explorer",
+    "plan_explorer",
     "sampling_playground",
     "schedule_explorer",
     "sizes_explorer",

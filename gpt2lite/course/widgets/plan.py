@@ -1,0 +1,62 @@
+"""Dials for a run over 10 billion tokens: model, cards, MFU, network and price."""
+
+import ipywidgets as widgets
+
+from gpt2lite import SIZES
+from gpt2lite.course.html import paper
+from gpt2lite.course.widgets.recipe import duration
+from gpt2lite.planner import BATCH, MEMORY, Machine, card, plan
+
+TOKENS = 10e9
+NETWORKS = {"Ethernet, 1.25 GB/s": 1.25e9, "PCIe 4, 25 GB/s": 25e9, "NVLink, 300 GB/s": 300e9}
+MODELS = [name for name in SIZES if name.startswith("gpt2")]
+WIDE = {"style": {"description_width": "85px"}, "layout": {"width": "335px"}}
+
+
+def plan_explorer() -> widgets.Widget:
+    """Return dials for a model and what trains it, above what 10 billion tokens then take."""
+    dials = {
+        "model": widgets.Dropdown(options=MODELS, description="model", **WIDE),
+        "card": widgets.Dropdown(options=list(MEMORY), value="A100", description="card", **WIDE),
+        "cards": widgets.SelectionSlider(
+            options=[1, 2, 4, 8, 16, 32, 64], value=8, description="cards", **WIDE
+        ),
+        "B": widgets.SelectionSlider(options=[1, 2, 4, 8], value=8, description="B", **WIDE),
+        "MFU": widgets.IntSlider(value=50, min=5, max=70, description="MFU, %", **WIDE),
+        "network": widgets.Dropdown(
+            options=list(NETWORKS), value="NVLink, 300 GB/s", description="network", **WIDE
+        ),
+        "price": widgets.FloatText(value=1.60, step=0.1, description="$ / hour", **WIDE),
+    }
+    page = widgets.HTML()
+
+    def draw(_change=None):
+        model, kind, count, B, mfu, network, price = (dial.value for dial in dials.values())
+        known = {"bandwidth": NETWORKS[network], "price": max(price, 0.0)}
+        page.value = paper(plan_report(model, card(kind, mfu / 100, count, **known), B), height=150)
+
+    for dial in dials.values():
+        dial.observe(draw, "value")
+    draw()
+    ordered = list(dials.values())
+    rows = [widgets.HBox(ordered[i : i + 2]) for i in range(0, len(ordered), 2)]
+    return widgets.VBox([*rows, page])
+
+
+def plan_report(model: str, machine: Machine, B: int) -> str:
+    """Return, as HTML, what 10 billion tokens take on a machine, half a million of them a step."""
+    made = plan(SIZES[model], machine, TOKENS, B)
+    alone = plan(SIZES[model], card(machine.name, machine.mfu, machine.count), TOKENS, B)
+    room = f"{made.bytes / 1e9:.1f} of {machine.memory / 1e9:.1f} GB"
+    if not made.fits(machine):
+        room += f": too small; sharded {made.sharded / 1e9:.1f} GB"
+    rows = {
+        f"passes of {B} x 1,024 tokens on each card": f"{made.micro_steps:,}",
+        f"a step of {BATCH:,} tokens": duration(made.step),
+        "waiting for the network": f"{1 - alone.step / made.step:.0%} of it",
+        "10 billion tokens": duration(3600 * made.hours),
+        "cost": f"${made.cost:,.0f}",
+        "memory of each card": room,
+    }
+    cell = '<div style="display:flex"><span style="width:300px">{}</span><b>{}</b></div>'
+    return "".join(cell.format(name, value) for name, value in rows.items())

@@ -1,0 +1,43 @@
+"""The dials of notebook 08 react, and say what the planner says; no browser runs here."""
+
+import ipywidgets
+
+from gpt2lite.course.widgets import plan_explorer
+from gpt2lite.course.widgets.plan import plan_report
+from gpt2lite.planner import card
+
+
+def walk(widget):
+    yield widget
+    for child in getattr(widget, "children", ()):
+        yield from walk(child)
+
+
+def test_each_dial_changes_the_page_and_every_value_has_a_plan():
+    *rows, page = plan_explorer().children
+    dials = {w.description: w for row in rows for w in walk(row) if hasattr(w, "value")}
+    pages = [page.value]
+    changes = {"network": "Ethernet, 1.25 GB/s", "MFU, %": 30, "$ / hour": 2.0, "B": 4}
+    for name, value in (changes | {"cards": 64, "card": "T4", "model": "gpt2-xl"}).items():
+        dials[name].value = value
+        pages.append(page.value)
+    assert len(set(pages)) == len(pages), "a dial changes nothing"
+    for name in ("cards", "B", "MFU, %"):
+        for value in getattr(dials[name], "options", (5, 70)):
+            dials[name].value = value
+    dials["$ / hour"].value = -1.0
+    assert "$0" in page.value
+
+
+def test_the_page_says_what_the_planner_says():
+    page = plan_report("gpt2", card("A100", 0.5, 8, bandwidth=300e9, price=1.60), 8)
+    for said in ("8", "0.4 s", "0% of it", "114.1 minutes", "$24"):
+        assert f"<b>{said}</b>" in page, said
+    slow = plan_report("gpt2-xl", card("T4", 0.2, 8, bandwidth=1.25e9, price=1.0), 1)
+    assert "30.2 of 15.6 GB: too small; sharded 8.4 GB" in slow and "0% of it" not in slow
+
+
+def test_only_widgets_that_colab_knows():
+    names = "VBox HBox HTML SelectionSlider Dropdown IntSlider FloatText"
+    core = [getattr(ipywidgets, name) for name in names.split()]
+    assert all(type(widget) in core for widget in walk(plan_explorer()))
