@@ -35,6 +35,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 SILENCE = 60  # seconds without progress after which it is said who is waited for
 PATIENCE = 600  # seconds after which such a run is ended
+BETWEEN = "its update, validation or checkpoint"  # which may take longer than that
 
 
 class DistributedError(RuntimeError):
@@ -76,7 +77,8 @@ def joined():
     """Join torchrun's other processes inside the block, if it has started this one.
 
     Only rank 0 can be heard there. Ctrl-C does not raise: `meet` says it to all processes, so that
-    they stop at the same step. Raises DistributedError if there are more processes than GPUs.
+    they stop at the same step. Raises DistributedError if there are more processes than GPUs, or
+    if one of them is gone.
     """
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         yield
@@ -95,7 +97,8 @@ def joined():
             until_end.enter_context(redirect_stdout(nowhere))
             until_end.enter_context(redirect_stderr(nowhere))
         try:
-            yield
+            with _in_our_words():
+                yield
         except KeyboardInterrupt:
             dist.barrier()  # rank 0 may be saving
             raise
@@ -105,6 +108,20 @@ def joined():
             raise
         dist.barrier()  # without it one process in eight aborts as it leaves
         dist.destroy_process_group()
+
+
+@contextmanager
+def _in_our_words():
+    """Say what PyTorch means when a connection breaks."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in f"{error}":
+            raise
+        raise DistributedError(
+            "another process has ended, or can't be reached: if it said why, that stands nearby; "
+            "else type the same again, and the run goes on from what --save has kept"
+        ) from error
 
 
 def _backend() -> tuple[str, torch.device | None]:
@@ -213,7 +230,7 @@ def meet(loss: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     if _together():
         dist.all_reduce(numbers)  # a sum: the mean is not right everywhere (PyTorch's 162338)
         numbers /= world_size()
-    _at("its update, validation or checkpoint")
+    _at(BETWEEN)
     return numbers[0], numbers[1]
 
 
@@ -321,44 +338,44 @@ class _Watch(threading.Thread):
         return self.store.check(["failed"]) and self.store.get("failed").decode() == error
 
     def run(self):
-        seen = []
+        told = []  # what each process told, four times at most
         while not self.ended.wait(min(1, SILENCE / 4)):
             try:
                 self._tell()
                 silent = time.monotonic() - self.since
                 if silent < SILENCE or not self.marks:
-                    seen = []
+                    told, said = [], False
                     continue
-                seen.append([json.loads(self.store.get(f"{r}")) for r in self.others])
-                if len(seen) == 4:
-                    self._say(*seen[0::3], silent)
+                now = [json.loads(self.store.get(f"{r}")) for r in self.others]
             except (RuntimeError, OSError):  # the store is gone: torchrun is ending all
                 return
-            if silent > PATIENCE:
+            told = [*told[-3:], now]
+            if len(told) < 4:
+                continue
+            stopped = [r for r in self.others if told[0][r][1] == now[r][1]]
+            least = min(marks for marks, *_ in now)
+            late = stopped or [r for r in self.others if now[r][0] == least]
+            waiting = [r for r in self.others if r not in late]
+            at_work = not stopped and all(now[r][3] == BETWEEN for r in late)
+            if not said and (waiting or not at_work) and self.rank == (waiting or late)[0]:
+                long = f"for {silent:.0f} s"
+                long += f": {len(waiting)} of {len(now)} processes wait for it" if waiting else ""
+                self._say(late, stopped, now, long)
+            said = True
+            if silent > PATIENCE and not at_work:
                 os._exit(1)
 
     def _tell(self):
         self.beats += 1
         self.store.set(f"{self.rank}", json.dumps([self.marks, self.beats, self.step, self.place]))
 
-    def _say(self, then, now, silent):
-        stopped = [r for r in self.others if then[r][1] == now[r][1]]
-        behind = [r for r in self.others if now[r][0] == min(told[0] for told in now)]
-        late = stopped or behind
-        waiting = [r for r in self.others if r not in late]
-        if self.rank != min(waiting or late):
-            return
+    def _say(self, late, stopped, now, long):
         for r in late:
             _, _, step, place = now[r]
             what = f"has not left {place} in step {step}"
             if r in stopped:  # in lockstep it is where we are, whatever it told last
                 what = f"gives no sign of life in step {self.step}"
-            print(
-                f"rank {r} {what} for {silent:.0f} s: {len(waiting)} of {len(now)} processes wait "
-                f"for it. After {PATIENCE} s the run ends",
-                file=self.err,
-                flush=True,
-            )
+            print(f"rank {r} {what} {long}", file=self.err, flush=True)
 
 
 _watching: _Watch | None = None

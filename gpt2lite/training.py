@@ -280,7 +280,10 @@ class Trainer:
         return torch.amp.GradScaler(self.precision.device.type, enabled=self.precision.scaler)
 
     def state_dict(self) -> dict:
-        """Return all that the next step depends on, the random numbers of dropout included."""
+        """Return all that the next step depends on, the random numbers of dropout included.
+
+        Of a model that is cut up over processes, all of them must ask.
+        """
         position, random = self.start or (self._position(), self._random())
         return {
             "config": self._settings(),
