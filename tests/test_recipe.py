@@ -17,7 +17,7 @@ from gpt2lite.optim import adamw
 )
 def test_a_verdict_needs_an_interval_without_0(b, says, capsys):
     assert recipe.verdict("a − b", [1.0, 1.1, 1.1], b) == says
-    assert re.search(rf"a − b +[+-]\d\.\d+ nats, from .* to .*: {says}$", capsys.readouterr().out)
+    assert re.search(rf"a − b +[+-]\d\.\d+ nats \[.*, .*\]: {says}$", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("true, mark", [(True, "✓ it falls"), (False, "○ it falls: doesn't show")])
@@ -46,7 +46,8 @@ def test_a_long_run_is_read_between_its_validations_and_timed(capsys):
     training = {"batch_size": 5, "seq_len": 100, "grad_accum_steps": 6}
     recipe.how_long({"hardware": "H200", "training": training}, records, {"T4": 100})
     said = capsys.readouterr().out
-    assert "0.0M tokens: 2 s on an H200" in said and "2 minutes on a T4" in said
+    assert "0.0M tokens took 2 s on an H200" in said
+    assert "predicted for a T4, at 100 tokens/s: 2 minutes" in said
 
 
 def test_what_a_state_lacks_is_left_as_it_is():

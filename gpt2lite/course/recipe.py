@@ -41,7 +41,7 @@ def verdict(what: str, a, b) -> str:
     """Print the 95 % interval of a − b (see sweeps.interval); return what it says of a."""
     middle, low, high = sweeps.interval(a, b)
     says = "lower" if high < 0 else "higher" if low > 0 else "no difference"
-    print(f"{what:<38}{middle:+.3f} nats, from {low:+.3f} to {high:+.3f}: {says}")
+    print(f"{what:<36}{middle:+.3f} nats [{low:+.3f}, {high:+.3f}]: {says}")
     return says
 
 
@@ -113,10 +113,9 @@ def how_long(header: Mapping, records, speeds: Mapping) -> None:
     sizes = (header["training"][n] for n in ("batch_size", "seq_len", "grad_accum_steps"))
     tokens = len(records) * prod(sizes)
     seconds = sum(record["ms"] for record in records) / 1000
-    line = f"{tokens / 1e6:.1f}M tokens: {seconds:.0f} s on an {header['hardware']} (measured)"
+    print(f"{tokens / 1e6:.1f}M tokens took {seconds:.0f} s on an {header['hardware']}")
     for name, speed in speeds.items():
-        line += f", {tokens / speed / 60:.0f} minutes on a {name} (predicted: {speed:,} tokens/s)"
-    print(line)
+        print(f"predicted for a {name}, at {speed:,} tokens/s: {tokens / speed / 60:.0f} minutes")
 
 
 def loss_table(models: Mapping, token_ids: Mapping, B: int, T: int) -> dict[tuple, float]:
