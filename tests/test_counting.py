@@ -40,8 +40,9 @@ def test_the_recorded_levels_stand_in_their_order():
     known = head["levels"]
     assert known["uniform"] > known["unigram"] > known["bigram"] > known["GPT-2"] == GPT2_LOSS
     assert known["tokens"] == 32_768 and 2 < known["bytes"] / known["tokens"] < 4
-    tenth = head["held_out"]
-    assert tenth["unigram"] > tenth["bigram"] > tenth["bigram, read before"] > 0
+    for name, row in head["held_out"].items():
+        assert row["unigram"] > row["bigram"] > row["bigram, read before"] > 0
+        assert "validation" in read_log(recorded(name))[1][-1], "the run has a loss to compare"
     counts = {run: sum(row["run"] == run for row in rows) for run in ("step1", "step2", "step3")}
     assert counts == {"step1": 1000, "step2": 1000, "step3": 82}
 
@@ -56,12 +57,13 @@ def test_levels_and_log_are_made_by_one_command(tmp_path, monkeypatch):
     head, rows = read_log(tmp_path / "log")
     assert head["levels"] == levels(text) and len(rows) == 3
     tokens = encode(text).tolist()
-    n = len(tokens) - len(tokens) // 10
-    seen, unseen = tokens[:n], tokens[n:]
-    expected = bigram(seen, unseen, 50257), bigram(seen, seen, 50257)
-    tenth = head["held_out"]
-    assert (tenth["bigram"], tenth["bigram, read before"]) == pytest.approx(expected)
-    assert tenth["unigram"] == pytest.approx(unigram(seen, unseen, 50257))
+    for name, parts in (("step3_validated", 10), ("recipe_124m", 20)):
+        n = len(tokens) - len(tokens) // parts
+        seen, unseen = tokens[:n], tokens[n:]
+        expected = bigram(seen, unseen, 50257), bigram(seen, seen, 50257)
+        row = head["held_out"][name]
+        assert (row["bigram"], row["bigram, read before"]) == pytest.approx(expected)
+        assert row["unigram"] == pytest.approx(unigram(seen, unseen, 50257))
     assert head["levels"]["bigram"] < 1 < head["levels"]["unigram"] < head["levels"]["uniform"]
     end = "<|endoftext|>"
     whole = get_tokenizer().encode(end + text.replace("\n\n", f"\n\n{end}"), allowed_special={end})

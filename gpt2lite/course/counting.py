@@ -2,9 +2,9 @@
 
     python -m gpt2lite.course.counting LOG
 
-measures a unigram and a bigram model on the split for which llm.c printed GPT-2's loss, and on the
-tenth that a run with `--val-fraction 0.1` validates on; and lets them read along with the recorded
-runs: each batch is predicted, then counted. A line of the log is one batch of one run.
+measures a unigram and a bigram model on the split for which llm.c printed GPT-2's loss, and on what
+two recorded runs validate on; and lets them read along with three runs: each batch is predicted,
+then counted. A line of the log is one batch of one run.
 """
 
 import itertools
@@ -88,12 +88,12 @@ def levels(text: str) -> dict:
     }
 
 
-def held_out(tokens) -> dict:
-    """Return what the two models lose on a text's last tenth, nats / token, the rest counted.
+def held_out(tokens, val_fraction) -> dict:
+    """Return what the two models lose on a text's last part, nats / token, the rest counted.
 
     And what the bigram model loses on the rest itself, when it reads that again.
     """
-    seen, unseen = (part.tolist() for part in split(tokens))
+    seen, unseen = (part.tolist() for part in split(tokens, val_fraction))
     return {
         "unigram": unigram(seen, unseen, V),
         "bigram": bigram(seen, unseen, V),
@@ -107,7 +107,11 @@ def main(log):
     tokens = encode(text)
     command = f"python -m gpt2lite.course.counting {log}"
     head = header(command, "tinyshakespeare", torch.device("cpu"), "float64", {}, {})
-    lines = Log(log, head | {"levels": levels(text), "held_out": held_out(tokens)})
+    unseen = {  # by the run that validates on it
+        "step3_validated": held_out(tokens, 0.1),
+        "recipe_124m": held_out(encode(load_text("shakespeare")), 0.05),
+    }
+    lines = Log(log, head | {"levels": levels(text), "held_out": unseen})
     tokens = tokens.tolist()
     for run in ("step1", "step2", "step3"):
         head, records = read_log(recorded(run))
