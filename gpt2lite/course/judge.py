@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass, field
-from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import nn
@@ -191,8 +190,7 @@ def _run(function, case: tuple, forbidden: Mapping = {}) -> _Outcome:  # noqa: B
     outcome, page, watch = _Outcome(), _Page(), _Watch(forbidden)
     try:
         outcome.left = deepcopy(case)
-        with torch.random.fork_rng(), torch.enable_grad(), redirect_stdout(page), catch_warnings():
-            simplefilter("ignore")  # they would name a line of this file
+        with torch.random.fork_rng(), torch.enable_grad(), redirect_stdout(page):
             torch.manual_seed(0)
             with watch, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # it would point into this file, not the reader's
