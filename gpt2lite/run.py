@@ -80,7 +80,7 @@ def train(
     distributed.part_of_step(
         config.batch_size, config.grad_accum_steps
     )  # raises if they don't divide
-    first = distributed.rank() == 0
+    first, logs = distributed.rank() == 0, log_file is not None
     if not first:
         log_file = tensorboard = export = None
     precision = precision or pick(model.wte.weight.device)
@@ -128,6 +128,8 @@ def train(
         curves = tensorboard and until_end.enter_context(closing(log.TensorBoard(tensorboard)))
         logged, saved_at = trainer.done, time.monotonic()
         try:
+            if save and logs and not state:  # a log without a checkpoint can't be gone on with
+                _save(save, trainer, best, last, lines, begun)
             if compile:
                 print(trainer.compile())
             for record in progress(trainer):

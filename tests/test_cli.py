@@ -300,7 +300,7 @@ def test_every_option_of_train_arrives(text, monkeypatch, capsys, flag):
         "val_fraction": 0.0,
         "save_every": 500,
     }
-    none = ("init_from", "log_file", "tensorboard", "save", "save_minutes", "export")
+    none = ("init_from", "validation", "log_file", "tensorboard", "save", "save_minutes", "export")
     default |= dict.fromkeys(none)
     default |= {"name": text, "command": "python -m gpt2lite " + " ".join(command)}
     assert options == default | {k: v for k, v in expected.items() if k in default}

@@ -402,3 +402,14 @@ def test_it_compiles_if_asked_and_says_so(monkeypatch, capsys):
     assert "compiled in" in capsys.readouterr().out
     train()
     assert "compiled" not in capsys.readouterr().out
+
+
+def test_a_run_killed_before_its_first_checkpoint_can_be_started_again(tmp_path):
+    log = tmp_path / "log.jsonl"
+    files = {"log_file": log, "save": tmp_path / "run", "save_every": 10}
+    for record in run.train(tiny_gpt(dropout=0.1), TOKENS, settings(), FP32, **files):
+        if record["step"] == 1:
+            break  # as a kill would: nothing is saved
+    again = train(**files)
+    assert [r["step"] for r in again] == [0, 1, 2, 3], "it goes on with steps nobody has saved"
+    assert losses(read_log(log)[1]) == losses(again)
