@@ -412,6 +412,7 @@ def failing(folder, alone):
         sys.exit(1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("alone", [False, True])
 def test_what_both_refuse_is_said_once_and_what_one_refuses_too(tmp_path, alone):
     assert ends(start(2, failing, str(tmp_path), alone)) == [1, 1]
