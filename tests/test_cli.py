@@ -592,9 +592,9 @@ def test_the_run_cards_commands_are_accepted_and_train_on_10b_tokens(tmp_path, m
     book = Path(__file__).parent.parent / "notebooks" / "08_scaling_out.ipynb"
     pages = ["".join(cell["source"]) for cell in json.loads(book.read_text())["cells"]]
     (card,) = [page for page in pages if "### The run card" in page]
-    first, loop = re.search(r"```\n(.*?)\n\n(until.*?)```", card, re.S).groups()
+    first, loop = re.findall(r"```\n(.*?)```", card, re.S)
     assert first.startswith("python -m gpt2lite prepare fineweb-edu ")
-    command = loop.replace("\\\n", " ").split("-m gpt2lite ")[1].split(";")[0].split()
+    command = loop.replace("\\\n", " ").split("-m gpt2lite ")[1].split("&&")[0].split()
     monkeypatch.setattr(data, "Shards", lambda folder, split="train": np.zeros(9, np.uint16))
     monkeypatch.setitem(SIZES, "gpt2", TINY)
     given = []

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
@@ -21,8 +22,8 @@ def torchrun(count: int, *arguments) -> str:
 
     The command that one would type is printed first. Raises RuntimeError if it fails.
     """
-    run = _start(count, arguments)
-    said, _ = run.communicate()
+    with _running(count, arguments) as run:
+        said, _ = run.communicate()
     if run.returncode:
         raise RuntimeError(f"torchrun ended with {run.returncode}:\n{said[-2000:]}")
     return said
@@ -34,24 +35,45 @@ def until_done(count: int, arguments, log, kill_at: int) -> int:
     Returns how often it was started. Raises RuntimeError if it fails three times.
     """
     for starts in range(1, 4):
-        run = _start(count, arguments)
-        while starts == 1 and run.poll() is None and _last_step(log) < kill_at:
-            time.sleep(0.02)
-        if starts == 1 and (workers := _children(run.pid)):
-            victim = random.choice(workers)
-            os.kill(victim, signal.SIGKILL)
-            print(f"step {_last_step(log)} is done: process {victim} is killed")
-        said, _ = run.communicate()
+        with _running(count, arguments) as run:
+            if starts == 1:
+                _kill_one(run, log, kill_at)
+            said, _ = run.communicate()
         print(f"torchrun ends with {run.returncode} after step {_last_step(log)}")
         if not run.returncode:
             return starts
     raise RuntimeError(f"it has failed {starts} times:\n{said[-2000:]}")
 
 
+def _kill_one(run: subprocess.Popen, log, kill_at: int) -> None:
+    """Wait for a step in the log, then kill one of the processes that a run has started."""
+    if sys.platform == "win32":
+        print("○ nobody is killed: Windows has no SIGKILL")
+        return
+    while run.poll() is None and _last_step(log) < kill_at:
+        time.sleep(0.02)
+    if workers := _children(run.pid):
+        victim = random.choice(workers)
+        os.kill(victim, signal.SIGKILL)
+        print(f"step {_last_step(log)} is done: process {victim} is killed")
+
+
 def command(count: int, arguments) -> str:
     """Return what one types to run the arguments in `count` processes, a Path by its last name."""
     start = "python" if count == 1 else f"torchrun --nproc-per-node {count}"
     return " ".join([start, *(a.name if isinstance(a, Path) else str(a) for a in arguments)])
+
+
+@contextmanager
+def _running(count: int, arguments):
+    """Start processes; if the block is left before they end, such as by ■, end them."""
+    run = _start(count, arguments)
+    try:
+        yield run
+    finally:
+        if run.poll() is None:
+            run.terminate()  # torchrun then ends the others
+            run.wait()
 
 
 def _start(count: int, arguments) -> subprocess.Popen:

@@ -110,7 +110,11 @@ def _combined(combine):
 
 PARTS["08_average"] = Part(
     solution=average,
-    cases=((_ranks(2, (3,), (2, 2), (4,)),), (_ranks(3, (2, 3), (1,)),), (_ranks(1, (2,)),)),
+    cases=(
+        (_ranks(2, (3,), (2, 2), (4,)),),
+        (_ranks(3, (2, 3), (1,), (2,), (5,)),),
+        (_ranks(1, (2,)),),
+    ),
     mistakes=(
         (
             _combined(lambda grads: grads.sum(0)),
@@ -243,6 +247,10 @@ PARTS["08_step_seconds"] = Part(
             "a low MFU makes the step faster: divide by the share that is reached",
         ),
         (
+            _computed(lambda flops, devices, peak, mfu: flops / devices * peak * mfu),
+            "without brackets only the first of the three divides: flops / (devices * peak * mfu)",
+        ),
+        (
             _computed(lambda flops, devices, peak, mfu: flops / (devices * peak)),
             "no card reaches its peak: divide by peak * mfu",
         ),
@@ -275,6 +283,10 @@ PARTS["08_step_seconds"] = Part(
         (
             _timed(lambda compute, micro_steps: compute / micro_steps),
             "that hides behind the last forward too: the backward is two thirds of a pass",
+        ),
+        (
+            _timed(lambda compute, micro_steps: 3 / 2 * compute / micro_steps),
+            "that is 3 / 2 of a pass: the backward is 2 / 3 of it",
         ),
         (
             _timed(lambda compute, micro_steps: compute / 3 / micro_steps),
@@ -318,6 +330,20 @@ PARTS["08_bandwidth"] = Part(
                 2 / 3 * compute / micro_steps / (2 * (devices - 1) / devices * n_bytes)
             ),
             "that is seconds a byte: turn the fraction round",
+        ),
+        (
+            lambda n_bytes, devices, compute, micro_steps: (
+                2 * (devices - 1) / devices * n_bytes / 2 / 3 * compute / micro_steps
+            ),
+            "put the seconds that hide into brackets: without, only their 2 divides",
+        ),
+        (
+            lambda *given: 8 * bandwidth_to_hide(*given),
+            "that is in bits: bytes / s are asked for",
+        ),
+        (
+            lambda *given: bandwidth_to_hide(*given) / 1e9,
+            "that is in GB / s: bytes / s are asked for",
         ),
     ),
     exercise=True,
