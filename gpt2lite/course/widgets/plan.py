@@ -26,7 +26,7 @@ def plan_explorer() -> widgets.Widget:
         "network": widgets.Dropdown(
             options=list(NETWORKS), value="NVLink, 300 GB/s", description="network", **WIDE
         ),
-        "price": widgets.FloatText(value=1.60, step=0.1, description="$ / hour", **WIDE),
+        "price": widgets.FloatText(value=1.75, step=0.05, description="$ / hour", **WIDE),
     }
     page = widgets.HTML()
 
