@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 import urllib.error
 import urllib.request
 
@@ -9,6 +10,8 @@ import pytest
 
 # Kernels and subprocesses inherit it: tests prove the course as a machine without a GPU runs it.
 os.environ["GPT2LITE_PROFILE"] = "lite"
+# A shell's & lets what it starts ignore Ctrl-C, which some tests raise.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @functools.cache
