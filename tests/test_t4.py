@@ -62,8 +62,8 @@ IN_THE_PACKAGE = {  # module, before, after, what the T4 says
     ),
     "numpy of a GPU tensor": (
         training,
-        "loss, norm, scale = numbers.tolist()",
-        "loss, norm, scale = map(float, numbers.numpy())",
+        "loss, norm, scale, stop = numbers.tolist()",
+        "loss, norm, scale, stop = map(float, numbers.numpy())",
         "can't convert cuda:0 device type tensor to numpy",
     ),
     "bf16 by is_bf16_supported": (
