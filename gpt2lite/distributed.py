@@ -101,6 +101,7 @@ def joined():
                 yield
         except KeyboardInterrupt:
             dist.barrier()  # rank 0 may be saving
+            dist.destroy_process_group()
             raise
         except Exception as error:
             if _watching and _watching.said_by_first(f"{error}"):
