@@ -127,7 +127,7 @@ def train(
     """Train a GPT-2 on a text, from scratch or from released weights, and log every step.
 
     `torchrun --nproc-per-node N -m gpt2lite train` does the same in N processes, one for a GPU: the
-    settings are those of the whole step, and they share it.
+    settings are those of the whole step, and they share it. (On Windows, set USE_LIBUV=0 before.)
 
     Args:
         config: The run's settings.

@@ -44,7 +44,8 @@ class Log:
 
     A run that goes on from a checkpoint gives the `place` that it has saved there: what follows it
     is cut off, so that each step is written once. Raises LogError for a file that is there already,
-    or that is not the log which the place belongs to, and leaves it as it is.
+    or that is not the log which the place belongs to, and leaves it as it is; but a header alone,
+    of a run that was killed before its first step, is replaced.
     """
 
     def __init__(self, path, header: dict, place: dict | None = None):
@@ -62,7 +63,7 @@ class Log:
             self.file.seek(place["offset"])
             self.file.truncate()
             return
-        if self.path.exists() and self.path.stat().st_size:
+        if self.path.exists() and not _header_alone(self.path):
             raise LogError(f"{path} is there already: name another file, or delete it")
         self.header = _line(header)
         self.file = open(self.path, "wb")
@@ -94,6 +95,15 @@ class Log:
         """Close the file."""
         with suppress(OSError):  # a line that a full disk didn't take, which `write` has told
             self.file.close()
+
+
+def _header_alone(path: Path) -> bool:
+    """Say whether a file holds nothing, or the header of a log and nothing after it."""
+    if path.is_dir() or not path.stat().st_size:
+        return not path.is_dir()
+    with open(path, "rb") as file:
+        line, rest = file.readline(100_000), file.read(1)
+    return not rest and line.startswith(b'{"command": ')
 
 
 def _line(record: dict) -> bytes:

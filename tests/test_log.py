@@ -55,10 +55,17 @@ def test_a_file_that_is_there_is_never_written_over(tmp_path, content):
     assert path.read_bytes() == content
 
 
-def test_an_empty_file_may_be_filled(tmp_path):
-    (tmp_path / "run.jsonl").touch()
-    log.Log(tmp_path / "run.jsonl", HEAD)
-    assert log.read_log(tmp_path / "run.jsonl") == (HEAD, [])
+@pytest.mark.parametrize("kept", [0, 30, None])
+def test_what_a_run_left_before_its_first_step_is_replaced(tmp_path, kept):
+    path = tmp_path / "run.jsonl"
+    head = log.header("python", "noise", torch.device("cpu"), torch.float32, {}, {"steps": 8})
+    log.Log(path, head).close()
+    path.write_bytes(path.read_bytes()[:kept])
+    again = log.Log(path, HEAD)
+    assert log.read_log(path) == (HEAD, []), "a run killed so early couldn't be started again"
+    again.write({"step": 0})
+    with pytest.raises(log.LogError, match="is there already"):
+        log.Log(path, HEAD)
 
 
 @pytest.mark.parametrize("change", ["header", "shorter", "elsewhere", "text"])

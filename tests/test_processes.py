@@ -1,7 +1,9 @@
 """Processes are started, killed and started again; what DDP hands over is noted, whole."""
 
 import os
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+import gpt2lite
 from gpt2lite.course import processes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -56,8 +59,38 @@ def test_a_command_that_fails_says_what_it_said(tmp_path):
     (tmp_path / "bad.py").write_text("raise SystemExit('the reason')")
     with pytest.raises(RuntimeError, match="ended with 1:\nthe reason"):
         processes.torchrun(1, tmp_path / "bad.py")
-    (tmp_path / "good.py").write_text("import os; print(os.environ['OMP_NUM_THREADS'])")
-    assert processes.torchrun(1, tmp_path / "good.py") == "1\n"
+
+
+@pytest.mark.parametrize("count, threads", [(1, "2"), (2, "1"), (3, "1")])
+def test_the_cores_are_shared_out_among_the_processes(tmp_path, monkeypatch, count, threads):
+    given = []
+    monkeypatch.setattr(processes.subprocess, "Popen", lambda *_, env, **__: given.append(env))
+    processes._start(count, ["good.py"])
+    assert given[0]["OMP_NUM_THREADS"] == threads and given[0]["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_program_started_here_finds_this_python_and_its_packages(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    env = processes.environment()
+    assert env["PATH"].split(os.pathsep)[0] == os.path.dirname(sys.executable)
+    assert env["PYTHONPATH"].split(os.pathsep) == [str(Path(gpt2lite.__file__).parents[1]), "mine"]
+    monkeypatch.setattr(os, "environ", env)
+    assert processes.environment() == env, "a cell run twice grows the path"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="not every system counts there")
+def test_bytes_sent_over_this_machine_are_counted():
+    listener = socket.create_server(("127.0.0.1", 0))
+    before = processes.bytes_sent()
+    with socket.create_connection(listener.getsockname()) as sender:
+        taker, _ = listener.accept()
+        sender.sendall(bytes(100_000))
+        sender.shutdown(socket.SHUT_WR)
+        while taker.recv(100_000):
+            pass
+        assert processes.bytes_sent() - before >= 100_000
+    taker.close()
+    listener.close()
 
 
 def test_notes_hold_each_gradient_once_and_when_it_left(tmp_path):
@@ -73,6 +106,7 @@ def test_notes_hold_each_gradient_once_and_when_it_left(tmp_path):
     finally:
         dist.destroy_process_group()
     forward, end = notes.taken["backward"]
+    assert notes.taken["wire"] < 4 * 64 * 64, "one process has nobody to send to"
     assert sum(bucket["bytes"] for bucket in notes.taken["sent"]) == 4 * 2 * (64 * 64 + 64)
     assert all(forward <= bucket["ms"] <= end for bucket in notes.taken["sent"])
     assert ddp.module[0].weight.grad.abs().sum() > 0, "the hook must still send"

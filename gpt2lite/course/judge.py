@@ -87,6 +87,8 @@ def _mistake(got, expected, answer, cases, number, part) -> str:
         return known[shared.index(max(shared))][1]
     if got.error and type(got.error) is not type(expected.error):
         apart = _raised(got.error, answer)
+        if expected.error:
+            apart += f", where {type(expected.error).__name__} is expected"
     elif got.value is None and expected.value is not None:
         if got.printed:
             return "it prints, and returns nothing: end with `return` and the value"
@@ -104,7 +106,8 @@ def _apart(got: "_Outcome", expected: "_Outcome", part: Part) -> str:
     if got.error or expected.error:
         if type(got.error) is type(expected.error):
             return _unnamed(got.error, expected.error, part)
-        return f"it returns {brief(got.value)}, expected {type(expected.error).__name__}"
+        wanted = type(expected.error).__name__
+        return f"it returns {brief(got.value)}, expected that it raises {wanted}"
     seen = [_seen(outcome.value, part) for outcome in (got, expected)]
     if apart := differs(*seen, part.tolerance):
         return apart

@@ -5,16 +5,41 @@ Knows nothing about what they compute.
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+from torch import distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from gpt2lite.log import read_log
+
+CORES = 2  # that a run computes on, shared out among its processes
+
+
+def environment() -> dict[str, str]:
+    """Return what programs that are started from a notebook need, to find this Python's packages.
+
+    And what torchrun needs on a Mac and on Windows.
+    """
+    before = {
+        "PATH": str(Path(sys.executable).parent),
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    found = os.environ | {"OMP_NUM_THREADS": "1"}
+    for name, folder in before.items():
+        rest = [
+            other for other in found.get(name, "").split(os.pathsep) if other not in ("", folder)
+        ]
+        found[name] = os.pathsep.join([folder, *rest])
+    if sys.platform == "darwin":
+        found.setdefault("GLOO_SOCKET_IFNAME", "lo0")
+    if sys.platform == "win32":
+        found.setdefault("USE_LIBUV", "0")
+    return found
 
 
 def torchrun(count: int, *arguments) -> str:
@@ -52,10 +77,10 @@ def _kill_one(run: subprocess.Popen, log, kill_at: int) -> None:
         return
     while run.poll() is None and _last_step(log) < kill_at:
         time.sleep(0.02)
-    if workers := _children(run.pid):
+    if workers := psutil.Process(run.pid).children() if run.poll() is None else []:
         victim = random.choice(workers)
-        os.kill(victim, signal.SIGKILL)
-        print(f"step {_last_step(log)} is done: process {victim} is killed")
+        victim.kill()  # SIGKILL
+        print(f"step {_last_step(log)} is done: process {victim.pid} is killed")
 
 
 def command(count: int, arguments) -> str:
@@ -79,19 +104,11 @@ def _running(count: int, arguments):
 def _start(count: int, arguments) -> subprocess.Popen:
     print("$", command(count, arguments), flush=True)
     launcher = [] if count == 1 else ["-m", "torch.distributed.run", "--nproc-per-node", str(count)]
-    package = str(Path(__file__).parents[2])
-    surroundings = os.environ | {
-        "CUDA_VISIBLE_DEVICES": "",  # processes outnumber the GPUs of most readers
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
-    }
-    if sys.platform == "darwin":
-        surroundings.setdefault("GLOO_SOCKET_IFNAME", "lo0")
-    if sys.platform == "win32":
-        surroundings.setdefault("USE_LIBUV", "0")
+    hidden = {"CUDA_VISIBLE_DEVICES": ""}  # processes outnumber the GPUs of most readers
+    threads = {"OMP_NUM_THREADS": str(max(1, CORES // count))}
     return subprocess.Popen(
         [sys.executable, *launcher, *map(str, arguments)],
-        env=surroundings,
+        env=environment() | hidden | threads,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -105,19 +122,21 @@ def _last_step(log) -> int:
     return records[-1]["step"]
 
 
-def _children(parent: int) -> list[int]:
-    """Return the processes that another one has started."""
-    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True).stdout
-    pairs = (map(int, line.split()) for line in table.splitlines())
-    return [pid for pid, above in pairs if above == parent]
+def bytes_sent() -> int:
+    """Return how many bytes the programs of this machine have sent to each other so far.
+
+    That is all that its loopback network has carried; 0 where the system doesn't count.
+    """
+    networks = psutil.net_io_counters(pernic=True)
+    return sum(n.bytes_sent for name, n in networks.items() if name.lower().startswith("lo"))
 
 
 class Notes:
     """What DistributedDataParallel hands over for sending in one pass, and when.
 
     Use it as a context around forward and backward, and call `forward_ends` in between. `taken` has
-    "sent", a list of {"ms", "bytes"}, and "backward", where it began and ended, in ms. The sending
-    stays PyTorch's own.
+    "sent", a list of {"ms", "bytes"}; "backward", where it began and ended, in ms; and "wire", the
+    bytes that all processes together have sent. The sending stays PyTorch's own.
     """
 
     def __init__(self, ddp):
@@ -129,6 +148,8 @@ class Notes:
     def __enter__(self):
         self.ddp.zero_grad()
         self.ddp.noted.clear()
+        dist.barrier()
+        self.before = bytes_sent()
         self.marks = [time.perf_counter()]
         return self
 
@@ -139,7 +160,12 @@ class Notes:
     def __exit__(self, *_):
         began, *ends = [*self.marks, time.perf_counter()]
         sent = [{"ms": 1e3 * (at - began), "bytes": n} for at, n in self.ddp.noted]
-        self.taken = {"sent": sent, "backward": [1e3 * (end - began) for end in ends]}
+        dist.barrier()  # the others have ended, too
+        self.taken = {
+            "sent": sent,
+            "backward": [1e3 * (end - began) for end in ends],
+            "wire": bytes_sent() - self.before,
+        }
 
 
 def _note(noted: list, bucket):

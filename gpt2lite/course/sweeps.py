@@ -175,10 +175,18 @@ def trunk(text: str, seed: int) -> Iterator[dict]:
     for steps in LENGTHS:
         run = start(seen, replace(RECIPE, steps=steps, min_lr=0.0), seed)
         yield {"arm": f"cosine {steps}"} | finish(run, unseen)
-    constant = start(seen, replace(RECIPE, steps=LENGTHS[-1], min_lr=None), seed)
-    for steps in LENGTHS:
-        branch = cool(constant, steps, steps // 5)
-        yield {"arm": f"cooldown {steps}"} | finish(branch, unseen)
+    for steps, found in zip(LENGTHS, cooldowns(seen, unseen, seed, LENGTHS), strict=True):
+        yield {"arm": f"cooldown {steps}"} | found
+
+
+def cooldowns(tokens, unseen, seed: int, lengths) -> Iterator[dict]:
+    """Train one run at a constant rate; yield what its copies, cooled down at `lengths`, end with.
+
+    The last fifth of each length is its cooldown.
+    """
+    constant = start(tokens, replace(RECIPE, steps=lengths[-1], min_lr=None), seed)
+    for steps in lengths:
+        yield finish(cool(constant, steps, steps // 5), unseen)
 
 
 def cool(constant: Trainer, steps: int, down: int) -> Trainer:

@@ -79,6 +79,10 @@ PARTS["08_rank_slice"] = Part(
             "those are the slices of all ranks: return this rank's alone",
         ),
         (
+            _sliced(lambda x, rank, world, rows: x[rank * rows : rank * rows + rows - 1]),
+            "the end of a slice is not in it: end at (rank + 1) * rows",
+        ),
+        (
             lambda x, rank, world: x[rank * (len(x) // world) : (rank + 1) * (len(x) // world)],
             "6 rows for 4 ranks: two rows are lost without a word. Raise a ValueError instead",
         ),
@@ -108,8 +112,14 @@ def _combined(combine):
     return lambda ranks: [combine(torch.stack(grads)) for grads in zip(*ranks, strict=True)]
 
 
+def _listed(gradients):
+    """Return gradients of any kind of sequence and of float as a list in fp32."""
+    return [grad.float() for grad in gradients]
+
+
 PARTS["08_average"] = Part(
     solution=average,
+    seen=_listed,
     cases=(
         (_ranks(2, (3,), (2, 2), (4,)),),
         (_ranks(3, (2, 3), (1,), (2,), (5,)),),
@@ -127,6 +137,10 @@ PARTS["08_average"] = Part(
         (
             lambda ranks: [sum(grads) / len(ranks[0]) for grads in zip(*ranks, strict=True)],
             "that divides by the number of tensors: divide by the number of ranks",
+        ),
+        (
+            _combined(lambda grads: grads.sum(0) / 2),
+            "that divides by 2 however many ranks there are: divide by len(ranks)",
         ),
         (
             _combined(lambda grads: grads.sum(0) / len(grads) ** 2),
@@ -203,6 +217,18 @@ PARTS["08_global_norm"] = Part(
             lambda shards: sum(piece.norm().item() for rank in shards for piece in rank),
             "the norms of all pieces are added: lengths add as their squares do",
         ),
+        (
+            lambda shards: sum(piece.abs().sum().item() for rank in shards for piece in rank),
+            "absolute values are added: square them, and take the root of the sum",
+        ),
+        (
+            lambda shards: sum(piece.sum().item() for rank in shards for piece in rank),
+            "the numbers themselves are added, and some are negative: square them first",
+        ),
+        (
+            lambda shards: sum(piece.sum().item() ** 2 for rank in shards for piece in rank) ** 0.5,
+            "that squares the sum of a piece: square each number, then add",
+        ),
     ),
 )
 
@@ -255,12 +281,24 @@ PARTS["08_step_seconds"] = Part(
             "no card reaches its peak: divide by peak * mfu",
         ),
         (
+            lambda flops, devices, peak, mfu, comm, micro_steps: step_seconds(
+                micro_steps * flops, devices, peak, mfu, comm, micro_steps
+            ),
+            "flops are those of the whole step already: don't multiply by micro_steps",
+        ),
+        (
+            lambda flops, devices, peak, mfu, comm, micro_steps: step_seconds(
+                flops / micro_steps, devices, peak, mfu, comm, 1
+            ),
+            "that is the time of one pass: flops are those of the whole step",
+        ),
+        (
             _computed(lambda flops, devices, peak, mfu: flops / (peak * mfu)),
             "all devices share the work: divide by their number too",
         ),
         (
             _timed(together=lambda compute, comm, hidden: compute + comm),
-            "nothing hides: sending begins while the last backward still computes",
+            "nothing hides: sending begins while the last backward still computes (2 // 3 is 0)",
         ),
         (
             _timed(together=lambda compute, comm, hidden: max(compute, comm)),
