@@ -1,9 +1,10 @@
 """The dials of notebook 08 react, and say what the planner says; no browser runs here."""
 
 import ipywidgets
+import pytest
 
 from gpt2lite.course.widgets import plan_explorer
-from gpt2lite.course.widgets.plan import plan_report
+from gpt2lite.course.widgets.plan import duration, plan_report
 from gpt2lite.planner import card
 
 
@@ -35,6 +36,13 @@ def test_the_page_says_what_the_planner_says():
         assert f"<b>{said}</b>" in page, said
     slow = plan_report("gpt2-xl", card("T4", 0.2, 8, bandwidth=1.25e9, price=1.0), 1)
     assert "30.2 of 15.6 GB: too small; sharded 8.4 GB" in slow and "0% of it" not in slow
+
+
+@pytest.mark.parametrize(
+    "seconds, said", [(5, "5.0 s"), (119, "119.0 s"), (120, "2.0 minutes"), (1e9, "31.7 years")]
+)
+def test_a_time_is_said_in_its_unit(seconds, said):
+    assert duration(seconds) == said
 
 
 def test_only_widgets_that_colab_knows():

@@ -13,16 +13,12 @@ from statistics import mean
 
 import torch
 
-from gpt2lite import GPT, SIZES
-from gpt2lite.accounting import forward_flops
-from gpt2lite.config import TrainConfig
+from gpt2lite import GPT
 from gpt2lite.course import sweeps
 from gpt2lite.course.released import open_checkpoint
 from gpt2lite.course.small_runs import plays_or_stand_in
-from gpt2lite.data import Batches
 from gpt2lite.evaluation import validation_loss
 from gpt2lite.plotting import to_html
-from gpt2lite.training import Trainer
 
 
 def texts() -> tuple[str, str]:
@@ -65,11 +61,11 @@ def folded(title: str, *figs) -> Iterator[None]:
     display({"text/html": whole, "text/plain": page.getvalue()}, raw=True)
 
 
-def gradient(gather: Callable, seed: int) -> torch.Tensor:
-    """Return, as one vector, the gradient that gather(model) leaves in a fresh tiny model."""
+def gradient(gather: Callable, parts, seed: int) -> torch.Tensor:
+    """Return, as one vector, what gather(model, parts) leaves as gradient in a fresh tiny model."""
     torch.manual_seed(seed)
     model = GPT(sweeps.MODEL)
-    gather(model)
+    gather(model, parts)
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -81,22 +77,6 @@ def restore(state: Mapping, model, optimizer, batches) -> int:
     if "random" in state:
         torch.set_rng_state(state["random"])
     return state.get("step", 0)
-
-
-def gpt2_speed(tokens, device) -> float:
-    """Estimate the tokens / s at which GPT-2 small would train here.
-
-    Two steps of size lite are made; the second one's speed is scaled by the operations a token.
-    """
-    B, T = 2, 128
-    run = Trainer(
-        GPT(SIZES["lite"]).to(device),
-        Batches(tokens, B, T, device=device),
-        TrainConfig(steps=2, batch_size=B, seq_len=T),
-    )
-    *_, record = run
-    lite, gpt2 = (forward_flops(SIZES[name], T)["total"] for name in ("lite", "gpt2"))
-    return record["tokens_per_s"] * lite / gpt2
 
 
 def validations(records) -> tuple[list, list, int]:

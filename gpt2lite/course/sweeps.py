@@ -4,7 +4,7 @@
 
 runs one of SWEEPS ("warmup", "rates", "same", "overfit", "trunk") for one seed, and adds a line per
 run to its log: five calls complete it. The model is small enough for hundreds of steps in a minute:
-it reads the plays' bytes. The notebook trains single runs with `start` and `finish`, live.
+it reads the plays' bytes. The notebook makes one comparison live, with `cooled`.
 
 Sources: Hägele et al. 2024 (arXiv:2405.18392), for one trunk with several cooldowns.
 """
@@ -117,13 +117,6 @@ def finish(trainer: Trainer, unseen, every: int = 0, **others) -> dict:
 def validate(model, unseen) -> float:
     """Return the loss in nats / token on the first 256 windows of the tokens kept for it."""
     return validation_loss(model, unseen, 64, model.config.block_size, batches=4)
-
-
-def ends(tokens, unseen, config: TrainConfig, n: int, other: int = 0) -> list[float]:
-    """Return the validation losses of one run for each of n seeds, whose weights come from the
-    seed plus `other`."""
-    runs = [start(tokens, config, seed, init=seed + other) for seed in range(n)]
-    return [finish(run, unseen)["validation"] for run in runs]
 
 
 def halves(text: str) -> tuple[np.ndarray, np.ndarray]:

@@ -9,13 +9,12 @@ from gpt2lite.course.widgets.curves import curve_explorer
 from gpt2lite.course.widgets.floats import float_explorer
 from gpt2lite.course.widgets.initialization import initialization_explorer
 from gpt2lite.course.widgets.plan import plan_explorer
-from gpt2lite.course.widgets.recipe import batch_explorer, schedule_explorer
+from gpt2lite.course.widgets.recipe import schedule_explorer
 from gpt2lite.course.widgets.sampling import sampling_playground
 from gpt2lite.course.widgets.sizes import sizes_explorer
 
 __all__ = [
     "attention_explorer",
-    "batch_explorer",
     "curve_explorer",
     "float_explorer",
     "initialization_explorer",

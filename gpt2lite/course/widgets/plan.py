@@ -4,7 +4,6 @@ import ipywidgets as widgets
 
 from gpt2lite import SIZES
 from gpt2lite.course.html import paper
-from gpt2lite.course.widgets.recipe import duration
 from gpt2lite.planner import BATCH, MEMORY, Machine, card, plan
 
 TOKENS = 10e9
@@ -60,3 +59,11 @@ def plan_report(model: str, machine: Machine, B: int) -> str:
     }
     cell = '<div style="display:flex"><span style="width:300px">{}</span><b>{}</b></div>'
     return "".join(cell.format(name, value) for name, value in rows.items())
+
+
+def duration(seconds: float) -> str:
+    """Say a time in the unit that suits it."""
+    for unit, size in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.1f} {unit}"
+    return f"{seconds:,.1f} s"
