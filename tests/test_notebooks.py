@@ -191,6 +191,17 @@ def test_pictures_have_alt_text(notebook):
     assert not bare, "a figure without alt text: show it with gpt2lite.plotting.show(fig, alt=…)"
 
 
+def test_a_dollar_sign_makes_no_equation_of_prose(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            text = re.sub(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$", "", cell.source, flags=re.S)
+            for equation in re.findall(r"(?<!\\)\$([^$]*)\$", text):
+                words = re.sub(r"\\\w+(\{[\w .,/()-]*\})?", "", equation)
+                assert not re.search(r"\]\(|[a-z]{2,} [a-z]{2,}", words), (
+                    f"shown as an equation: {equation[:80]}"
+                )
+
+
 def test_opens_from_its_badges(notebook, path):
     first = notebook.cells[0].source
     for target in ("colab.research.google.com/github", "github.com"):

@@ -82,7 +82,8 @@ def memory(rows: dict, limit: float | None = None, name: str = ""):
         ax.text(left, y, f" {left:.1f} GB", va="center")
     totals = [sum(parts.values()) / 1e9 for parts in rows.values()]
     for number, (kind, color) in enumerate(KINDS.items()):
-        ax.text(0.02 + 0.19 * number, 1.03, f"■ {kind}", color=ink(color), transform=ax.transAxes)
+        title = f"■ {kind.replace('adamw', 'AdamW')}"
+        ax.text(0.02 + 0.19 * number, 1.03, title, color=ink(color), transform=ax.transAxes)
     if limit:
         ax.axvline(limit / 1e9, color=COLORS["baseline"], linestyle="--", linewidth=0.9)
         ax.text(limit / 1e9, 0.5, f" {name}", va="center", fontsize=8)
