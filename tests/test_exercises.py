@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from test_notebooks import without_docstrings
 from torch import nn
 
+from gpt2lite import GPT, GPTConfig
 from gpt2lite.course.exercises import PARTS
 from gpt2lite.course.judge import judge
 from gpt2lite.sampling import probabilities
@@ -192,7 +193,65 @@ def by_view(x, rank, world):
     return x.reshape(world, -1, *x.shape[1:])[rank]
 
 
+def by_far_places(model):
+    """Is a repeated token's last row like its first? In evaluation, by the largest difference."""
+    with torch.no_grad():
+        rows = model.eval()(torch.full((1, 16), 7))[0]
+    return (rows[0] - rows[-1]).abs().max() > 1e-4
+
+
+def by_gradients(model):
+    """Does an earlier place's logits give the last position's vector a gradient?"""
+    for mode in (True, False):
+        model.train(mode).zero_grad()
+        model(torch.tensor([[1, 2, 3, 9]]))[0, :3].square().sum().backward()
+        if model.wpe.weight.grad[3].any():
+            return False
+    return True
+
+
+def by_three_scales(step):
+    first, *others = (step(2.0**n) for n in (0, 3, 16))
+    return all((g - first).norm() <= 1e-4 * first.norm() for g in others)
+
+
+def by_reading_on(make):
+    a = make()
+    rows = [next(a).tolist() for _ in range(7)]
+    state = a.state_dict()
+    b = make()
+    b.load_state_dict(state)
+    return len(rows) == 7 and [next(a).tolist() for _ in range(9)] == [
+        next(b).tolist() for _ in range(9)
+    ]
+
+
 RIGHT = {
+    "09_knows_order": by_far_places,
+    "09_sees_no_future": by_gradients,
+    "09_gelu": lambda gelu: all(
+        abs(gelu(torch.tensor([v])).item() - v / 2 * (1 + math.tanh(u * (v + 0.044715 * v**3))))
+        < 2e-5
+        for v, u in ((-2.0, (2 / math.pi) ** 0.5), (2.5, (2 / math.pi) ** 0.5))
+    ),
+    "09_targets": lambda get_batch: all(
+        (y - x == 1).all() for x, y in [get_batch(torch.arange(500)) for _ in range(3)]
+    ),
+    "09_goes_on": by_reading_on,
+    "09_scale_free": by_three_scales,
+    "09_comes_back": lambda validate, model: all(
+        [model.train(on), validate(model), {m.training for m in model.modules()}][-1] == {on}
+        for on in (True, False)
+    ),
+    "09_cards": lambda pick: (
+        [pick(c, True) for c in ((7, 5), (8, 0))] == [torch.float16, torch.bfloat16]
+    ),
+    "09_counts": lambda count: np.bool_(
+        count(GPT(GPTConfig(8, 61, 1, 1, 4))) == 61 * 4 + 8 * 4 + 12 * 16 + 13 * 4 + 8
+    ),
+    "09_crossing": lambda top_p: (
+        top_p(torch.tensor([0.2, 0.1, 0.7]), 0.8).tolist() == [True, False, True]
+    ),
     "01_embed": lambda idx, wte, wpe: F.embedding(idx, wte) + wpe[torch.arange(idx.size(1))],
     "01_attend": by_einsum,
     "01_heads": by_unflattening,

@@ -28,13 +28,15 @@ FLOORS = [
     "training evaluation completions pretrained card planner",
     "pairs hellaswag",
     "run prepare",
+    "course.clinic",
     "course.compare course.exercises course.html course.canvas course.attention course.names "
     "course.bits course.floats course.hidden course.records course.released course.unit_model "
     "course.processes",
     "course.judge course.mine course.figures",
     "course.checks course.widgets",
     "course.setup course.untied course.wrong_models course.ranked course.ladder "
-    "course.sixteen_bits course.initializations course.small_runs course.counting course.sweeps",
+    "course.sixteen_bits course.initializations course.small_runs course.counting course.sweeps "
+    "course.examined",
     "course.sick course.recipe course.seeds",
     "doctor",
     "__main__",

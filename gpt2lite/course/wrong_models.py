@@ -17,21 +17,15 @@ from tqdm.auto import tqdm
 from gpt2lite import GPT, SIZES
 from gpt2lite.config import TrainConfig
 from gpt2lite.corpora import load_text
+from gpt2lite.course.clinic import ErfMLP, StuckPositions
 from gpt2lite.data import Batches, encode
 from gpt2lite.log import Log, header
-from gpt2lite.model import MLP, CausalSelfAttention, init_gpt2
+from gpt2lite.model import CausalSelfAttention, init_gpt2
 from gpt2lite.precision import Precision
 from gpt2lite.pretrained import PLAYS
 from gpt2lite.training import Trainer
 
 CONFIG = TrainConfig(steps=400, batch_size=8, seq_len=64, lr=1e-3, warmup_steps=20)
-
-
-class ErfMLP(MLP):
-    """GELU in its exact form; GPT-2 was trained with the approximation by tanh."""
-
-    def forward(self, x):
-        return self.dropout(self.c_proj(F.gelu(self.c_fc(x))))
 
 
 class Attention(CausalSelfAttention):
@@ -56,13 +50,6 @@ class Unscaled(Attention):
     """The scores are not divided by √D."""
 
     scale = 1.0
-
-
-class StuckPositions(nn.Embedding):
-    """Every token gets the vector of position 0."""
-
-    def forward(self, positions):
-        return super().forward(torch.zeros_like(positions))
 
 
 def build(mistake: str) -> GPT:

@@ -1,0 +1,337 @@
+"""Notebook 09's patients: parts of a training program, healthy ones and ones with a silent bug.
+
+Each bug was shipped once; none raises an error, and most leave the loss falling. Knows nothing
+about the checks that find them. Sources: the notebook, beside each bug.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from gpt2lite import GPT, GPTConfig
+from gpt2lite.model import MLP, CausalSelfAttention
+
+SMALL = GPTConfig(block_size=16, vocab_size=61, n_layer=2, n_head=2, n_embd=32)
+SHARDS = tuple(range(start, start + 10) for start in range(0, 3000, 100))
+
+
+class Patient:
+    """A program to examine: it is called as that program is, and shown by what it does."""
+
+    def __init__(self, does: str, program: Callable):
+        self.does, self.program = does, program
+
+    def __call__(self, *args, **named):
+        return self.program(*args, **named)
+
+    def __getattr__(self, name):
+        if name.startswith("__") or name == "program":  # a copy in the making has none yet
+            raise AttributeError(name)
+        return getattr(self.program, name)
+
+    def __repr__(self):
+        return self.does
+
+
+# The model
+
+
+class ErfMLP(MLP):
+    """GELU in its exact form; GPT-2 was trained with the approximation by tanh."""
+
+    def forward(self, x):
+        return self.dropout(self.c_proj(F.gelu(self.c_fc(x))))
+
+
+class StuckPositions(nn.Embedding):
+    """Every token gets the vector of position 0."""
+
+    def forward(self, positions):
+        return super().forward(torch.zeros_like(positions))
+
+
+class MaskedByTenThousand(CausalSelfAttention):
+    """The mask subtracts 10,000 from the scores of later tokens, where it should exclude them."""
+
+    def forward(self, x, cache=None):
+        B, T, C = x.shape
+        q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(C // self.n_head)
+        scores = scores - 1e4 * torch.ones(T, T, device=x.device).triu(1)
+        y = F.dropout(scores.softmax(-1), self.dropout, self.training) @ v
+        return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
+
+
+class OpenMask(CausalSelfAttention):
+    """Tokens see `ahead` later ones too; with `only_training`, in training alone."""
+
+    ahead, only_training = 1, False
+
+    def forward(self, x, cache=None):
+        if self.only_training and not self.training:
+            return super().forward(x, cache)
+        B, T, C = x.shape
+        q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
+        mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril(self.ahead)
+        y = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
+        return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
+
+
+class OpenInTraining(OpenMask):
+    """In training each token sees the next one, which it is asked to predict."""
+
+    only_training = True
+
+
+def small(does: str, change: Callable = lambda model: None, **sizes) -> Patient:
+    """Return a small GPT, changed, that was switched to training, as a patient."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(**{**vars(SMALL), **sizes}))
+    change(model)
+    return Patient(does, model.train())
+
+
+def stuck_positions(model) -> None:
+    """Give every token the vector of position 0."""
+    model.wpe.__class__ = StuckPositions
+
+
+def no_positions(model) -> None:
+    """Add no positions."""
+    nn.init.zeros_(model.wpe.weight)
+
+
+def erf_gelu(model) -> None:
+    """Use the exact form of GELU."""
+    for block in model.h:
+        block.mlp.__class__ = ErfMLP
+
+
+def attention_of(kind: type) -> Callable:
+    """Return a change that makes all attention of one kind."""
+
+    def change(model):
+        for block in model.h:
+            block.attn.__class__ = kind
+
+    return change
+
+
+def large_scores(model) -> None:
+    """Make queries and keys so large that their scores pass 10,000."""
+    for block in model.h:
+        with torch.no_grad():
+            block.attn.c_attn.weight[: 2 * model.config.n_embd] *= 2000
+
+
+def both(*changes: Callable) -> Callable:
+    """Return one change made of several."""
+
+    def change(model):
+        for each in changes:
+            each(model)
+
+    return change
+
+
+# The data
+
+
+def rows_of(tokens, starts, T: int):
+    """Return the rows of T tokens that begin at `starts`, (B, T)."""
+    return torch.stack([tokens[start : start + T] for start in starts])
+
+
+def next_tokens(tokens):
+    """Return x and y (4, 8), y one token later."""
+    starts = range(0, 32, 8)
+    return rows_of(tokens, starts, 8), rows_of(tokens[1:], starts, 8)
+
+
+def random_rows(tokens):
+    """Return x and y (4, 8), from anywhere in the text."""
+    starts = torch.randint(len(tokens) - 8, (4,)).tolist()
+    return rows_of(tokens, starts, 8), rows_of(tokens[1:], starts, 8)
+
+
+def shifted_twice(tokens):
+    """Shift the targets, and let the loss's function shift them once more."""
+    x, y = next_tokens(tokens)
+    return x[:, :-1], y[:, 1:]
+
+
+def rolled(tokens):
+    """Roll each row by one: its last target is its own first token."""
+    x, _ = next_tokens(tokens)
+    return x, x.roll(-1, dims=1)
+
+
+def rows_exchanged(tokens):
+    """Shuffle the rows of the targets alone."""
+    x, y = next_tokens(tokens)
+    return x, y.flip(0)
+
+
+class Reader:
+    """Reads shards of tokens, 4 at a time, over and over, and can go on where it was."""
+
+    def __init__(self, shards=SHARDS):
+        self.shards = [torch.tensor(list(shard)) for shard in shards]
+        self.shard = self.position = 0
+
+    def __next__(self):
+        if self.position + 4 > len(self.shards[self.shard]):
+            self.shard, self.position = (self.shard + 1) % len(self.shards), 0
+        self.position += 4
+        return self.shards[self.shard][self.position - 4 : self.position]
+
+    def state_dict(self):
+        return {"shard": self.shard, "position": self.position}
+
+    def load_state_dict(self, state):
+        self.shard, self.position = state["shard"], state["position"]
+
+
+class ForgetsTheShard(Reader):
+    """Goes on at the right position, of shard 0."""
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
+class StartsOver(Reader):
+    """Goes on from the beginning."""
+
+    def load_state_dict(self, state):
+        pass
+
+
+class SavesWhatIsFetched(Reader):
+    """Fetches a row ahead, and saves the place behind it: that row is never read."""
+
+    def __init__(self):
+        super().__init__()
+        self.ahead = super().__next__()
+
+    def __next__(self):
+        row, self.ahead = self.ahead, super().__next__()
+        return row
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.ahead = super().__next__()
+
+
+class DrawsANewOrder(Reader):
+    """Reads the shards in an order that it draws, and doesn't save."""
+
+    def __init__(self):
+        super().__init__()
+        self.shards = [self.shards[i] for i in torch.randperm(len(self.shards))]
+
+
+# The step
+
+
+def clipped_step(order: str) -> Callable:
+    """Return a step with a scaled loss: scale -> the gradient that the optimizer would use.
+
+    order: what is done after backward, of "unscale", "clip" and "clip, then unscale" and so on.
+    """
+
+    def step(scale: float):
+        torch.manual_seed(0)
+        layer = nn.Linear(8, 8)
+        loss = 10 * layer(torch.randn(4, 8)).square().mean()
+        (scale * loss).backward()
+        for what in order.split(", "):
+            if what == "unscale":
+                for p in layer.parameters():
+                    p.grad /= scale
+            elif what == "clip":
+                nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+        return torch.cat([p.grad.flatten() for p in layer.parameters()])
+
+    return step
+
+
+def validation(after: Callable) -> Callable:
+    """Return a validation that leaves the model as `after(model, before)` does."""
+
+    def validate(model):
+        before = model.training
+        model.eval()
+        with torch.no_grad():
+            loss = model(torch.arange(8)[None]).logsumexp(-1).mean().item()
+        after(model, before)
+        return loss
+
+    return validate
+
+
+def flag_alone(model, before):
+    """Set the model's own flag, which its parts don't look at."""
+    model.training = before
+
+
+def gradient_of(combine: Callable) -> Callable:
+    """Return what a step of several micro-batches makes: [(x, y), ...] -> one gradient.
+
+    combine: the losses of the micro-batches, each a sum, and their numbers of tokens -> a loss. A
+    target of -100 is not counted.
+    """
+
+    def gradient(batches):
+        torch.manual_seed(0)
+        table = nn.Embedding(61, 61)
+        sums, counts = [], []
+        for x, y in batches:
+            sums.append(F.cross_entropy(table(x).flatten(0, 1), y.flatten(), reduction="sum"))
+            counts.append((y != -100).sum())
+        combine(torch.stack(sums), torch.stack(counts)).backward()
+        return table.weight.grad.flatten()
+
+    return gradient
+
+
+# The numbers
+
+
+def by_capability(capability, says_bf16):
+    """Take bf16 from compute capability 8.0 on."""
+    return torch.bfloat16 if capability >= (8, 0) else torch.float16
+
+
+def by_asking(capability, says_bf16):
+    """Ask torch.cuda.is_bf16_supported()."""
+    return torch.bfloat16 if says_bf16 else torch.float16
+
+
+def parameters(model):
+    """Count the parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def padded(model):
+    """Count them with a vocabulary that is padded to a multiple of 64."""
+    rows = -model.config.vocab_size % 64
+    return parameters(model) + rows * model.config.n_embd
+
+
+def tanh_gelu(x):
+    """Return GELU in GPT-2's form."""
+    return F.gelu(x, approximate="tanh")
+
+
+# Whole programs
+
+
+def clips_before_unscaling(run):
+    """Let a Trainer clip the scaled gradient: `unscale_` does nothing until the update calls it."""
+    unscale, now = run.scaler.unscale_, itertools.cycle((False, True))
+    run.scaler.unscale_ = lambda optimizer: unscale(optimizer) if next(now) else None
+    return run
