@@ -61,7 +61,7 @@ def locked(folder):
                 f"cannot lock {folder} ({error.strerror}): one run at a time", stacklevel=3
             )
         else:
-            for partial in folder.glob("*.partial"):  # of a save that was killed
+            for partial in folder.glob(".*.partial"):  # of a save that was killed
                 with suppress(OSError):
                     partial.unlink()
         yield
@@ -75,7 +75,7 @@ def save(folder, step: int, state: dict, best: bool = False) -> Path:
     checkpoints whole. Raises ResumeError if the file can't be written.
     """
     folder = Path(folder)
-    partial = folder / f"step.{secrets.token_hex(4)}.partial"  # nobody else's, locked or not
+    partial = folder / f".step.{secrets.token_hex(4)}.partial"  # nobody else's, locked or not
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(partial, "wb") as file:

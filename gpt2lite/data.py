@@ -75,17 +75,21 @@ class Shards:
         try:
             shards = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["shards"]
             found = [shard for shard in shards if shard["split"] == split]
-            self.parts = [load_tokens(folder / shard["name"]) for shard in found]
             lengths = [shard["tokens"] for shard in found]
+            names = "".join(shard["sha256"] for shard in found)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{folder} holds no shards to read ({error}): write them with `python -m gpt2lite "
                 "prepare`"
             ) from error
+        advice = f"{folder} lacks tokens to {split} on: prepare it once more, elsewhere"
+        try:
+            self.parts = [load_tokens(folder / shard["name"]) for shard in found]
+        except DataError as error:
+            raise DataError(advice) from error
         if not found or lengths != [len(part) for part in self.parts]:
-            raise DataError(f"{folder} lacks tokens to {split} on: prepare it once more, elsewhere")
+            raise DataError(advice)
         self.ends = np.cumsum(lengths)
-        names = "".join(shard["sha256"] for shard in found)
         self.sha256 = hashlib.sha256(names.encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -112,6 +116,15 @@ def _check_tokens(tokens, what, advice):
     if tokens.ndim != 1 or tokens.dtype != np.uint16:
         raise DataError(
             f"{what}: {tokens.dtype} of shape {tokens.shape}, not uint16 of shape (n,); {advice}"
+        )
+
+
+def check_ids(tokens, vocab_size: int) -> None:
+    """Raise DataError for token ids that a model of `vocab_size` doesn't know."""
+    if (largest := int(tokens.max())) >= vocab_size:
+        raise DataError(
+            f"token id {largest} is outside the vocabulary of {vocab_size}: were these tokens made "
+            "with another tokenizer?"
         )
 
 
@@ -159,12 +172,9 @@ class Batches:
                 f"{len(tokens):,} tokens are too few for one batch of {B} x {T} + 1: choose a "
                 "smaller batch or context, or a longer text"
             )
-        if (largest := int(tokens.max())) >= vocab_size:
-            raise DataError(
-                f"token id {largest} is outside the vocabulary of {vocab_size}: were these tokens "
-                "made with another tokenizer?"
-            )
+        check_ids(tokens, vocab_size)
         self.tokens, self.B, self.T, self.order = tokens, B, T, order
+        self.vocab_size = vocab_size
         self.device = torch.device(device)
         self.position = 0
         self.generator = np.random.default_rng(seed)
@@ -183,6 +193,7 @@ class Batches:
     def __next__(self) -> tuple[torch.Tensor, torch.Tensor]:
         starts = np.concatenate([self._starts() for _ in range(self.together)])[self.rows]
         rows = np.stack([self.tokens[s : s + self.T + 1] for s in starts]).astype(np.int64)
+        check_ids(rows, self.vocab_size)  # again: of shards, nobody has read all
         rows = torch.from_numpy(rows)  # (B, T + 1)
         if self.device.type == "cuda":  # pinned memory lets the copy run beside the computation
             rows = rows.pin_memory()

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -58,10 +59,14 @@ def prepare(
     core if None is given.
 
     A record has name, split ("val" or "train"), documents, tokens, bytes (of text, UTF-8), sha256,
-    and seconds. Raises DataError for a source that can't be read or is too short, ResumeError for a
-    folder that another run holds, or that was begun in another way.
+    and seconds. Raises DataError for a source that can't be read or is too short, or a shard that
+    is gone; ResumeError for a folder that another run holds, or that was begun in another way.
     """
-    if shard_tokens < 1 or (max_tokens is not None and max_tokens <= shard_tokens):
+    numbers = {"shard_tokens": (shard_tokens, 1), "workers": (workers, 1), "seed": (seed, 0)}
+    for name, (value, least) in numbers.items():
+        if value is not None and value < least:
+            raise DataError(f"{name} must be at least {least}, not {value}")
+    if max_tokens is not None and max_tokens <= shard_tokens:
         raise DataError(
             f"max_tokens={max_tokens} leaves nothing to train on, since shard 0, to validate on, "
             f"takes shard_tokens={shard_tokens}: choose smaller shards, or more tokens"
@@ -79,8 +84,10 @@ def prepare(
             held = _take(documents, min(shard_tokens, limit - done))
             if not held:
                 break
+            if not shards:  # first of all, so that the folder can be told from others
+                _write_manifest(folder, manifest)
             shards.append(_write_shard(folder, len(shards), held, seed))
-            manifest["place"] = held[-1].place
+            manifest["place"] = held[-1].place | {"last": data.fingerprint(held[-1].tokens)}
             _write_manifest(folder, manifest)
             yield shards[-1] | {"seconds": time.perf_counter() - start}
     if len(shards) < 2:
@@ -129,26 +136,29 @@ def _rows(files: list[str], column: str):
         from datasets import load_dataset
     except ImportError as error:
         raise DataError("prepare needs datasets: run `pip install datasets`") from error
-    kind, options = _reader(files[0]), {}
-    how = {"data_files": files, "split": "train", "streaming": True}
-    first = next(iter(_read(load_dataset(kind, **how))), {})
-    if not isinstance(first.get(column), str):
-        raise DataError(
-            f"the first row of {files[0]} has no text in {column!r}, but {', '.join(first)}: name "
-            "the column that holds the documents"
-        )
-    if kind == "parquet":
-        options["columns"] = [column]  # the others are not even read
-    return load_dataset(kind, **how, **options)
+    kind, names = _reader(files[0]), [glob.escape(file) for file in files]
+    how = {"data_files": names, "split": "train", "streaming": True}
+    with _readable():
+        first = next(iter(load_dataset(kind, **how)), {})
+        if column in first:  # of parquet, the other columns are not even read
+            options = {"columns": [column]} if kind == "parquet" else {}
+            return load_dataset(kind, **how, **options)
+    raise DataError(
+        f"{files[0]} has no column {column!r}, but {', '.join(first) or 'none'}: name the one that "
+        "holds the documents"
+    )
 
 
-def _read(rows) -> Iterator[dict]:
+@contextmanager
+def _readable():
+    """Say what to do about a damaged file, or a network that is gone."""
     try:
-        yield from rows
-    except Exception as error:  # from a damaged file, or a network that is gone
+        yield
+    except Exception as error:
+        reason = str(error.__cause__ or error) or "an empty file"
         raise DataError(
-            f"cannot read on ({error.__cause__ or error}): mend the file or the network, and run "
-            "the same again, which goes on from the last whole shard"
+            f"cannot read on ({reason}): mend the file or the network, and run the same again, "
+            "which goes on from the last whole shard"
         ) from error
 
 
@@ -157,9 +167,17 @@ def _documents(rows, place: dict | None, column: str, workers: int | None) -> It
     if place:
         rows.load_state_dict(place["rows"])
     before, skip = (place["rows"], place["skip"]) if place else (rows.state_dict(), 0)
-    stream = _read(rows)
+    stream, texts = iter(rows), [None]
     with ThreadPoolExecutor(workers or os.cpu_count()) as threads:
-        while texts := [row[column] for row in islice(stream, BATCH)]:
+        while texts:
+            with _readable():
+                texts = [row[column] for row in islice(stream, BATCH)]
+            last = [data.fingerprint(_encode(text)[0]) for text in texts[skip - 1 : skip]]
+            if skip and last != [place["last"]]:
+                raise ResumeError(
+                    "another document stands where the last one stood: the source has changed. Go "
+                    "on with what it was, or begin in another folder"
+                )
             for number, (tokens, length) in enumerate(threads.map(_encode, texts[skip:]), skip + 1):
                 yield Document(tokens, length, {"rows": before, "skip": number})
             before, skip = rows.state_dict(), 0
@@ -168,7 +186,7 @@ def _documents(rows, place: dict | None, column: str, workers: int | None) -> It
 def _encode(text) -> tuple[np.ndarray, int]:
     """Return a document's tokens, end-of-text first, and its length in bytes."""
     if not isinstance(text, str):
-        raise DataError(f"a document is {text!r}, no text: leave such rows out of the source")
+        raise DataError(f"a document is {text!r}, no text: leave it out, or name another column")
     return np.append(np.uint16(END_OF_TEXT), data.encode(text)), len(text.encode())
 
 
@@ -199,25 +217,32 @@ def _write_shard(folder: Path, number: int, held: list[Document], seed: int) -> 
 
 def _read_manifest(folder: Path, begun: dict) -> dict:
     """Return what is done. Raises ResumeError if the folder was begun in another way."""
-    path = folder / MANIFEST
+    path, new = folder / MANIFEST, {"begun": begun, "shards": [], "place": None}
+    if not path.exists() and any(folder.glob("*.npy")):
+        raise ResumeError(f"{folder} holds other token files: name another folder")
     if not path.exists():
-        return {"begun": begun, "shards": [], "place": None}
+        return new
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        was = manifest["begun"]
+        was, shards, _ = (manifest[name] for name in new)
+        splits = {shard["split"] for shard in shards}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ResumeError(f"{path} can't be read ({error}): begin in another folder") from error
+    if not shards:
+        return new
     if differ := [name for name in begun if was.get(name) != begun[name]]:
         name = differ[0]
+        how = "other files" if name == "files" else f"{name}={was.get(name)}, not {begun[name]}"
         raise ResumeError(
-            f"{folder} was begun with {name}={was.get(name)}, not {begun[name]}: go on with the "
-            "same, or begin in another folder"
+            f"{folder} was begun with {how}: go on with the same, or begin in another folder"
         )
+    for split in splits:
+        data.Shards(folder, split)  # refuses a shard that is gone or cut off
     return manifest
 
 
 def _write_manifest(folder: Path, manifest: dict) -> None:
-    partial = folder / f"{MANIFEST}.partial"  # what a kill leaves of it, `locked` removes
+    partial = folder / f".{MANIFEST}.partial"  # what a kill leaves of it, `locked` removes
     try:
         with open(partial, "w", encoding="utf-8") as file:
             json.dump(manifest, file, indent=1)

@@ -98,6 +98,8 @@ def train(
             f"seq_len={config.seq_len} needs {(config.seq_len + 1) / len(tokens):.1g} at least"
         )
     vocabulary, device = model.config.vocab_size, precision.device
+    if len(unseen):
+        data.check_ids(unseen, vocabulary)
     batches = data.Batches(seen, *shape, order, config.seed, vocabulary, device)
     begun = {
         "tokens": data.fingerprint(tokens),

@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_locked_says_why(tmp_path, monkeypatch):
     system = "msvcrt" if sys.platform == "win32" else "fcntl"
     name = "locking" if sys.platform == "win32" else "flock"
     monkeypatch.setattr(f"{system}.{name}", no_locks)
-    partial = tmp_path / "step.1.partial"  # perhaps of a run that is writing it
+    partial = tmp_path / ".step.1.partial"  # perhaps of a run that is writing it
     partial.write_text("")
     with pytest.warns(UserWarning, match="not supported.*one run at a time"), locked(tmp_path):
         assert partial.exists(), "without a lock nobody knows whose it is"
@@ -71,8 +71,9 @@ def test_what_a_killed_save_left_goes_once_the_folder_is_locked(tmp_path, monkey
     assert len({*names}) == 2, "two processes would write one partial file"
     assert {p.name for p in tmp_path.iterdir()} == {*names}
     assert checkpoint.found(tmp_path) == []
+    (tmp_path / "notes.partial").write_text("somebody's own")
     with locked(tmp_path):
-        assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+        assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "notes.partial"]
 
 
 def damage(path):

@@ -1,5 +1,6 @@
 """From documents to shards: none lost, none twice, killed or not, and read as one text."""
 
+import importlib
 import json
 import multiprocessing
 import random
@@ -170,8 +171,31 @@ def test_what_is_no_folder_of_shards_is_refused(tmp_path):
     source, folder = write(tmp_path / "my.jsonl", texts(400)), tmp_path / "shards"
     list(prepare(source, folder, shard_tokens=3_000))
     data.save_tokens(folder / "train_000001.npy", np.zeros(5, np.uint16))
-    with pytest.raises(DataError, match="lacks tokens"):
+    again = (lambda: Shards(folder), lambda: list(prepare(source, folder, shard_tokens=3_000)))
+    for read in again:
+        with pytest.raises(DataError, match="lacks tokens to train on: prepare it once more"):
+            read()
+    (folder / "train_000001.npy").unlink()
+    for read in again:
+        with pytest.raises(DataError, match="lacks tokens to train on: prepare it once more"):
+            read()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["shards"][1]["sha256"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="holds no shards to read"):
         Shards(folder)
+
+
+def test_ids_that_only_a_tampered_shard_has_are_refused_when_they_are_read(tmp_path):
+    source, folder = write(tmp_path / "my.jsonl", texts(400)), tmp_path / "shards"
+    list(prepare(source, folder, shard_tokens=3_000))
+    tokens = np.load(folder / "train_000001.npy")
+    tokens[100] = 60_000
+    data.save_tokens(folder / "train_000001.npy", tokens)
+    batches = data.Batches(Shards(folder), 1, 70)
+    next(batches)
+    with pytest.raises(DataError, match="token id 60000 is outside the vocabulary of 50257"):
+        next(batches)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +203,14 @@ def test_what_is_no_folder_of_shards_is_refused(tmp_path):
     [
         ("nothing.jsonl", {}, "names no file"),
         ("my.txt", {}, "can't be read with the others"),
-        ("my.jsonl", {"column": "body"}, "has no text in 'body', but id, text"),
-        ("my.parquet", {"column": "id"}, "has no text in 'id'"),
+        ("my.jsonl", {"column": "body"}, "has no column 'body', but id, text"),
+        ("my.parquet", {"column": "id"}, "a document is 0, no text: .* another column"),
         ("damaged.jsonl", {}, "cannot read on"),
+        ("empty.jsonl", {}, r"cannot read on \(an empty file\)"),
+        ("damaged.parquet", {}, "cannot read on"),
+        ("my.jsonl", {"shard_tokens": 0}, "shard_tokens must be at least 1, not 0"),
+        ("my.jsonl", {"workers": 0}, "workers must be at least 1, not 0"),
+        ("my.jsonl", {"seed": -1}, "seed must be at least 0, not -1"),
         ("my.jsonl", {"shard_tokens": 10**6}, "all went into shard 0"),
         ("my.jsonl", {"max_tokens": 10}, "leaves nothing to train on"),
         ("null.jsonl", {"shard_tokens": 20}, "a document is None, no text"),
@@ -191,6 +220,8 @@ def test_what_cannot_be_prepared_is_refused_with_advice(tmp_path, name, options,
     for suffix in ("jsonl", "parquet"):
         write(tmp_path / f"my.{suffix}", texts(50)[1:])
     (tmp_path / "my.txt").write_text("To be")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "damaged.parquet").write_text("PAR1")
     (tmp_path / "damaged.jsonl").write_text('{"text": "To be"}\n{"text": "or no')
     write(tmp_path / "null.jsonl", ["To be", "or not", None])
     with pytest.raises(DataError, match=says):
@@ -204,9 +235,61 @@ def test_a_folder_begun_otherwise_or_held_by_another_is_refused(tmp_path):
         list(prepare(source, folder, shard_tokens=4_000))
     with locked(folder), pytest.raises(ResumeError, match="another run"):
         list(prepare(source, folder, shard_tokens=3_000))
-    (folder / "manifest.json").write_text("{")
-    with pytest.raises(ResumeError, match="can't be read"):
-        list(prepare(source, folder, shard_tokens=3_000))
+    for other in ("{", "[]", '{"begun": {}, "place": null}'):
+        (folder / "manifest.json").write_text(other)
+        with pytest.raises(ResumeError, match="can't be read"):
+            list(prepare(source, folder, shard_tokens=3_000))
+    (folder / "manifest.json").unlink()
+    before = (folder / "val_000000.npy").read_bytes()
+    with pytest.raises(ResumeError, match="holds other token files"):
+        list(prepare(source, folder, shard_tokens=4_000))
+    assert (folder / "val_000000.npy").read_bytes() == before, "others' tokens are written over"
+
+
+@pytest.mark.parametrize("change", ["one more first", "first one gone", "cut off", "others"])
+def test_a_source_that_has_changed_is_not_gone_on_with(tmp_path, monkeypatch, change):
+    monkeypatch.setattr(importlib.import_module("gpt2lite.prepare"), "BATCH", 50)
+    whole, folder = texts(300), tmp_path / "shards"
+    source = write(tmp_path / "my.jsonl", whole)
+    list(prepare(source, folder, shard_tokens=1_000, max_tokens=4_000))
+    after = {"one more first": ["new", *whole], "first one gone": whole[1:], "cut off": whole[:9]}
+    write(tmp_path / "my.jsonl", after.get(change, texts(300, seed=1)))
+    with pytest.raises(ResumeError, match="the source has changed"):
+        list(prepare(source, folder, shard_tokens=1_000))
+    write(tmp_path / "my.jsonl", [*whole, "and one more at its end"])
+    list(prepare(source, folder, shard_tokens=1_000))
+    assert sorted(documents(folder)) == sorted([*whole, "and one more at its end"])
+
+
+def test_a_network_that_goes_is_said_and_whole_shards_stay(tmp_path, monkeypatch):
+    class Rows:
+        state_dict = dict
+
+        def __iter__(self):
+            yield from ({"text": text} for text in texts(40))
+            raise ConnectionError("no route")
+
+    module = importlib.import_module("gpt2lite.prepare")
+    monkeypatch.setattr(module, "BATCH", 10)
+    monkeypatch.setattr(module, "_rows", lambda *_: Rows())
+    with pytest.raises(DataError, match=r"cannot read on \(no route\): .* the last whole shard"):
+        list(prepare(write(tmp_path / "my.jsonl", []), tmp_path / "shards", shard_tokens=200))
+    assert set(documents(tmp_path / "shards")) < set(texts(40))
+
+
+def test_stopped_before_its_first_shard_is_whole_it_begins_again(tmp_path, monkeypatch):
+    source, folder = write(tmp_path / "my [1].jsonl", texts(300)), tmp_path / "shards"
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    for step in ("_write_shard", "sha256_of"):  # before it is written, and before it is noted
+        with monkeypatch.context() as patch:
+            patch.setattr(importlib.import_module("gpt2lite.prepare"), step, stop)
+            with pytest.raises(KeyboardInterrupt):
+                list(prepare(source, folder, shard_tokens=4_000))
+    list(prepare(source, folder, shard_tokens=3_000))
+    assert sorted(documents(folder)) == sorted(texts(300))
 
 
 def test_an_address_is_listed_and_read_like_a_path(tmp_path):

@@ -273,6 +273,7 @@ def unwritable(tmp_path):
         ({"config": settings(seq_len=13)}, ValueError, "seq_len=13 passes the .* context of 12"),
         ({"config": settings(batch_size=99)}, data.DataError, "too few"),
         ({"tokens": TOKENS + 61}, data.DataError, "outside the vocabulary of 61"),
+        ({"validation": TOKENS + 61}, data.DataError, "outside the vocabulary of 61"),
         ({"save": unwritable}, ResumeError, "cannot write"),
         ({"export": unwritable}, OSError, "file"),
         ({"log_file": unwritable}, OSError, "file"),
