@@ -292,7 +292,7 @@ def check_same(model) -> None:
         )
 
 
-_pressed = threading.Event()  # Ctrl-C has reached this process
+_pressed = threading.Event()  # Ctrl-C has reached this process, or torchrun is gone
 
 
 @contextmanager
@@ -348,7 +348,8 @@ class _Watch(threading.Thread):
                     told, said = [], False
                     continue
                 now = [json.loads(self.store.get(f"{r}")) for r in self.others]
-            except (RuntimeError, OSError):  # the store is gone: torchrun is ending all
+            except (RuntimeError, OSError):  # the store is gone, and so is torchrun, or soon
+                _pressed.set()  # nobody else would end a run whose torchrun was killed
                 return
             told = [*told[-3:], now]
             if len(told) < 4:

@@ -106,8 +106,13 @@ def plan(config: GPTConfig, machine: Machine, tokens: float, B: int, T=1024, bat
     """Plan a run over `tokens`, `batch` of them a step, B sequences of T on each card at a time.
 
     Memory is what accounting.training_bytes counts. Raises ValueError for a batch that the cards
-    can't share evenly.
+    can't share evenly, and for numbers that no run has.
     """
+    if not (min(B, batch) >= 1 and 1 <= T <= config.block_size and 1 <= tokens < math.inf):
+        raise ValueError(
+            f"B={B}, batch={batch} and tokens={tokens} must be at least 1, and T={T} in 1 to "
+            f"{config.block_size}"
+        )
     at_once = machine.count * B * T
     if batch % at_once:
         raise ValueError(

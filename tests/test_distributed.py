@@ -421,13 +421,20 @@ def test_what_both_refuse_is_said_once_and_what_one_refuses_too(tmp_path, alone)
     assert said == (["another process has ended", refused] if alone else [refused, ""])
 
 
-def interrupted(folder):
-    """Train; Ctrl-C reaches rank 1 alone, while it reads its batch of step 3."""
+def interrupted(folder, how):
+    """Train; rank 1 alone is told to end, while it reads its batch of step 3."""
     step = training.Trainer._next_batch
+
+    def gone():
+        raise RuntimeError("no store answers")
 
     def press(self):
         if self.done == 3 and distributed.rank() == 1:
-            signal.raise_signal(signal.SIGINT)
+            if how == "Ctrl-C":
+                signal.raise_signal(signal.SIGINT)
+            else:
+                distributed._watching._tell = gone
+                time.sleep(2)  # until it notices
         return step(self)
 
     training.Trainer._next_batch = press
@@ -438,9 +445,10 @@ def interrupted(folder):
         sys.exit(130)
 
 
-def test_ctrl_c_stops_all_at_one_step_and_the_run_goes_on(tmp_path):
-    assert ends(start(2, interrupted, str(tmp_path))) == [130, 130], "one waits for the other"
-    assert checkpoint.load(tmp_path / "run")["done"] == 4
+@pytest.mark.parametrize("how, done", [("Ctrl-C", 4), ("torchrun is gone", 3)])
+def test_ctrl_c_stops_all_at_one_step_and_the_run_goes_on(tmp_path, how, done):
+    assert ends(start(2, interrupted, str(tmp_path), how)) == [130, 130], "one waits for the other"
+    assert checkpoint.load(tmp_path / "run")["done"] == done
     whole = trained(tmp_path / "whole", 8)
     trained(tmp_path / "run", 8, log_file=tmp_path / "run.jsonl")
     records = read_log(tmp_path / "run.jsonl")[1]

@@ -97,6 +97,11 @@ def test_one_mfu_for_both_published_steps_is_off_by_what_the_course_says():
         (lambda: card("B200", 0.4), "none of the cards: T4"),
         (lambda: card("A100", 0.4, 0), "at least 1"),
         (lambda: card("A100", 0.4, bandwidth=0), "must be above 0"),
+        (lambda: plan(GPT2, SLOW, 10e9, B=0), "B=0, .* must be at least 1"),
+        (lambda: plan(GPT2, SLOW, 10e9, B=4, batch=-(2**19)), "batch=-524288 .* at least 1"),
+        (lambda: plan(GPT2, SLOW, 0, B=4), "tokens=0 must be at least 1"),
+        (lambda: plan(GPT2, SLOW, math.inf, B=4), "tokens=inf must be"),
+        (lambda: plan(GPT2, SLOW, 10e9, B=4, T=2048), "T=2048 in 1 to 1024"),
         (lambda: plan(GPT2, card("A100", 0.4, 3), 10e9, B=16), "a multiple of 49,152"),
     ],
 )

@@ -25,13 +25,15 @@ def plan_explorer() -> widgets.Widget:
         "network": widgets.Dropdown(
             options=list(NETWORKS), value="NVLink, 300 GB/s", description="network", **WIDE
         ),
-        "price": widgets.FloatText(value=1.75, step=0.05, description="$ / hour", **WIDE),
+        "price": widgets.BoundedFloatText(
+            value=1.75, min=0, max=100, step=0.05, description="$ / hour", **WIDE
+        ),
     }
     page = widgets.HTML()
 
     def draw(_change=None):
         model, kind, count, B, mfu, network, price = (dial.value for dial in dials.values())
-        known = {"bandwidth": NETWORKS[network], "price": max(price, 0.0)}
+        known = {"bandwidth": NETWORKS[network], "price": price}
         page.value = paper(plan_report(model, card(kind, mfu / 100, count, **known), B), height=150)
 
     for dial in dials.values():
@@ -48,7 +50,8 @@ def plan_report(model: str, machine: Machine, B: int) -> str:
     alone = plan(SIZES[model], card(machine.name, machine.mfu, machine.count), TOKENS, B)
     room = f"{made.bytes / 1e9:.1f} of {machine.memory / 1e9:.1f} GB"
     if not made.fits(machine):
-        room += f": too small; sharded {made.sharded / 1e9:.1f} GB"
+        room += ": too small"
+        room += f"; sharded {made.sharded / 1e9:.1f} GB" if machine.count > 1 else ""
     rows = {
         f"passes of {B} x 1,024 tokens on each card": f"{made.micro_steps:,}",
         f"a step of {BATCH:,} tokens": duration(made.step),
@@ -66,4 +69,4 @@ def duration(seconds: float) -> str:
     for unit, size in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.1f} {unit}"
-    return f"{seconds:,.1f} s"
+    return f"{seconds:,.1f} s" if seconds >= 2 else f"{1e3 * seconds:,.0f} ms"
