@@ -235,6 +235,12 @@ def meet(loss: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return numbers[0], numbers[1]
 
 
+def held(model) -> int:
+    """Return how many of a model's parameters this process holds."""
+    own = (p.to_local() if hasattr(p, "to_local") else p for p in model.parameters())
+    return sum(p.numel() for p in own)
+
+
 def whole(tensor):
     """Return a tensor, put together if it is cut up over processes. All of them must call it."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

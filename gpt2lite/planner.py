@@ -8,13 +8,16 @@ all-reduce sends; Li et al. 2020 (PyTorch DDP), for what hides behind the backwa
 
 import math
 from dataclasses import dataclass
+from statistics import median
 
 from gpt2lite.accounting import PEAKS, T4_BYTES, count_parameters, forward_flops, training_bytes
-from gpt2lite.config import GPTConfig
+from gpt2lite.config import SIZES, GPTConfig
 
 BATCH = 2**19  # tokens of a step: GPT-3's half a million, which the published runs have too
 
-# What a program gets of a card's memory, in bytes.
+# What a program gets of a card's memory, in bytes. A plan may fill ROOM of it: the rest is for what
+# lives only for a moment, which accounting.training_bytes leaves out.
+ROOM = 0.9
 MEMORY = {"T4": T4_BYTES, "A100": int(80e9), "H100": int(80e9), "H200": int(141e9)}
 
 # How fast GPT-2 small was trained: cards, how many, tokens / s together, and where that is said.
@@ -24,7 +27,6 @@ REACHED = {
     "build-nanogpt, A100": ("A100", 1, 182_000, "build-nanogpt"),
     "llm.c, 8 x A100": ("A100", 8, BATCH / 0.300, "llm.c, scripts/run_gpt2_124M.sh"),
     "llm.c, 8 x H100": ("H100", 8, BATCH / 0.140, "modded-nanogpt, its log of llm.c's run"),
-    "ours, H200, B = 4": ("H200", 1, 262_838, "notebooks/recorded/gpu.json"),
     "ours, H200, B = 128": ("H200", 1, 490_337, "notebooks/recorded/gpu.json"),
 }
 
@@ -56,6 +58,12 @@ def card(name: str, mfu: float, count: int = 1, **known) -> Machine:
         raise ValueError(f"{name} is none of the cards: {', '.join(MEMORY)}")
     peak = max(PEAKS[name].get(kind, 0.0) for kind in ("fp32", "fp16", "bf16"))
     return Machine(name, peak, mfu, count, **({"memory": MEMORY[name]} | known))
+
+
+def usual_mfu(name: str) -> float:
+    """Return the MFU that GPT-2 small has REACHED on cards of a kind, the middle one of several."""
+    speeds = [speed / count for kind, count, speed, _ in REACHED.values() if kind == name]
+    return step_flops(SIZES["gpt2"], 1024, 1) * median(speeds) / card(name, 1.0).peak
 
 
 def measured(name: str, config: GPTConfig, T: int, tokens_per_s: float) -> Machine:
@@ -98,8 +106,8 @@ class Plan:
     cost: float | None  # in the price's currency
 
     def fits(self, machine: Machine) -> bool:
-        """Say whether a card's memory is enough; True where it isn't known."""
-        return machine.memory is None or self.bytes <= machine.memory
+        """Say whether ROOM of a card's memory is enough; True where it isn't known."""
+        return machine.memory is None or self.bytes <= ROOM * machine.memory
 
 
 def plan(config: GPTConfig, machine: Machine, tokens: float, B: int, T=1024, batch=BATCH) -> Plan:

@@ -126,6 +126,10 @@ def train(
                 _take_weights(model, init_from)
         trainer = Trainer(model, batches, config, precision, shard)
         best, last, place = _resume(trainer, state, begun, save) if state else (None, None, None)
+        if state:
+            print(f"{save} goes on with step {trainer.done} of {config.steps}")
+        if shard:
+            print(f"sharded: this process holds {distributed.held(model):,} of {n:,} parameters")
         lines = log_file and until_end.enter_context(closing(log.Log(log_file, head, place)))
         curves = tensorboard and until_end.enter_context(closing(log.TensorBoard(tensorboard)))
         logged, saved_at = trainer.done, time.monotonic()

@@ -335,10 +335,14 @@ def trained(folder, steps, seen=None, **options) -> list[float]:
         if seen is not None:
             patch.setattr(training.Trainer, "_next_batch", noted(seen, "ids", "_next_batch"))
             patch.setattr(training.Trainer, "_clip", noted(seen, "gradients", "_clip"))
+        model = tiny_gpt()
         records = run.train(
-            tiny_gpt(), TOKENS, config, FP32, save=folder, save_every=4, order="random", **options
+            model, TOKENS, config, FP32, save=folder, save_every=4, order="random", **options
         )
-        return [record["loss"] for record in records]
+        losses = [record["loss"] for record in records]
+    if seen is not None:
+        seen["held"] = distributed.held(model)
+    return losses
 
 
 def noted(seen, name, method):
@@ -395,6 +399,8 @@ def test_saved_on_two_a_run_goes_on_on_one_or_three(tmp_path):
             assert distance(noted_first["gradients"], seen["gradients"]) < 1e-5, where
             read = in_order([each[how][1]["ids"] for each in found])
             assert read == in_order([seen["ids"]]), f"{where}: other tokens"
+            held = [each[how][1]["held"] for each in found]
+            assert sum(held) == seen["held"] * (1 if how[1] else len(found)), f"{where}: {held}"
 
 
 def failing(folder, alone):

@@ -5,10 +5,14 @@ from gpt2lite.course import figures
 
 
 def test_what_the_step_waits_for_after_its_last_bucket_is_said():
-    sent = [{"ms": 5.0, "bytes": 1e6}, {"ms": 8.0, "bytes": 2e6}, {"ms": 9.0, "bytes": 3e5}]
+    trips = ((5.0, 7.0, 1e6), (8.0, 11.0, 2e6), (9.0, 12.5, 3e5))
+    sent = [{"ms": left, "there": there, "bytes": n} for left, there, n in trips]
     fig = figures.buckets(sent, (3.0, 13.0))
     assert fig.get_suptitle() == "After the last of 3 buckets the step waits 4 ms"
-    assert "backward ends at 9.0 ms" in fig.alt and "2.0 MB at 8.0 ms" in fig.alt
+    assert "backward ends at 9.0 ms" in fig.alt and "2.0 MB from 8.0 to 11.0 ms" in fig.alt
+    assert [list(line.get_xdata()) for line in fig.axes[0].lines[:3]] == [
+        [left, there] for left, there, _ in trips
+    ]
 
 
 def test_a_network_that_is_fast_enough_leaves_the_computation():
@@ -16,13 +20,13 @@ def test_a_network_that_is_fast_enough_leaves_the_computation():
     machine = planner.card("A100", 0.5, 8)
     fig = figures.step_by_bandwidth(flops, machine, sent)
     compute = flops / (8 * machine.peak * 0.5)
-    enough = sent / (2 / 3 * compute) / 1e9
-    assert fig.get_suptitle() == f"From {enough:.1f} GB / s on, 1 pass hides it all"
+    enough = sent / (2 / 3 * compute / 4) / 1e9
+    assert fig.get_suptitle() == f"4 passes hide all sending from {enough:.1f} GB / s on"
     lines = [line.get_ydata() for line in fig.axes[0].lines[:3]]
     assert all(abs(y[-1] / compute - 1) < 0.03 for y in lines), (
         "the curves end at computation alone"
     )
-    assert lines[0][40] < lines[1][40] < lines[2][40], "more passes hide less"
+    assert lines[0][12] < lines[1][12] < lines[2][12], "more passes hide less"
     none = figures.step_by_bandwidth(flops, machine, sent, seconds=lambda *_: 1.0)
     assert "1 pass a step 1.00 s" in none.alt, "the reader's own function is drawn"
 

@@ -241,6 +241,7 @@ def test_ctrl_c_saves_what_is_done_and_the_same_run_goes_on(
     assert out.startswith(f"interrupted after {done} of 4 steps")
     assert ("goes on from there" in out) == (kept == done), "it promises what is not saved"
     assert losses(train(**options)) == whole[kept:]
+    assert f"run goes on with step {kept} of 4\n" in capsys.readouterr().out
     assert losses(read_log(tmp_path / "run.jsonl")[1]) == whole
     bests = checkpoint.found(tmp_path / "run", best=True)
     lowest = min(validation for *_, validation in whole if validation)

@@ -62,6 +62,20 @@ def test_a_cooled_run_is_the_run_that_was_planned_so_and_the_trunk_goes_on(seen)
     assert torch.equal(constant.model.wte.weight, plain.model.wte.weight), "the trunk lost nothing"
 
 
+def test_cooldowns_warm_up_by_their_shortest_length(seen, monkeypatch):
+    known, configs = sweeps.start, []
+
+    def noted(tokens, config, *rest):
+        configs.append(config)
+        return known(tokens, config, *rest)
+
+    monkeypatch.setattr(sweeps, "start", noted)
+    short = list(sweeps.cooldowns(seen, seen[:2000], 0, (8, 16)))
+    assert len(short) == 2 and configs[0].warmup_steps == 3, "8 steps have no room for 30"
+    next(sweeps.cooldowns(seen, seen[:2000], 0, sweeps.LENGTHS))
+    assert sweeps.RECIPE.warmup_steps in [c.warmup_steps for c in configs], "not as recorded"
+
+
 def test_the_cooled_runs_and_the_hot_ones_are_pairs(seen):
     config = SHORT.__class__(**vars(SHORT) | {"steps": 10})
     down, hot = sweeps.cooled(seen, seen[:2000], config, 2)

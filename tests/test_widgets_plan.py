@@ -19,16 +19,29 @@ def test_each_dial_changes_the_page_and_every_value_has_a_plan():
     dials = {w.description: w for row in rows for w in walk(row) if hasattr(w, "value")}
     pages = [page.value]
     changes = {"network": "Ethernet, 1.25 GB/s", "MFU, %": 30, "$ / hour": 2.0, "B": 4}
-    for name, value in (changes | {"cards": 64, "card": "T4", "model": "gpt2-xl"}).items():
+    for name, value in (changes | {"cards": 64, "card": "H100", "model": "gpt2-xl"}).items():
         dials[name].value = value
         pages.append(page.value)
     assert len(set(pages)) == len(pages), "a dial changes nothing"
     for name in ("cards", "B", "MFU, %"):
         for value in getattr(dials[name], "options", (5, 70)):
             dials[name].value = value
-    for price, said in ((-1.0, "$0"), (1e300, "$")):
-        dials["$ / hour"].value = price
-        assert len(page.value.split(said)[1].split("<")[0]) < 15, "the page breaks"
+    dials["$ / hour"].value = -1.0
+    assert "choose a price" in page.value
+    dials["$ / hour"].value = 1e300
+    assert len(page.value.split("$")[1].split("<")[0]) < 15, "the page breaks"
+
+
+def test_a_card_brings_its_mfu_and_its_price():
+    *rows, page = plan_explorer().children
+    dials = {w.description: w for row in rows for w in walk(row) if hasattr(w, "value")}
+    brought = {}
+    for kind in dials["card"].options:
+        dials["card"].value = kind
+        brought[kind] = dials["MFU, %"].value, dials["$ / hour"].value
+    assert brought == {"T4": (24, 0), "A100": (50, 1.75), "H100": (40, 3.5), "H200": (42, 0)}
+    dials["card"].value = "A100"
+    assert "$27" in page.value and brought["A100"] == (dials["MFU, %"].value, 1.75)
 
 
 def test_the_page_says_what_the_planner_says():
@@ -36,7 +49,7 @@ def test_the_page_says_what_the_planner_says():
     for said in ("8", "359 ms", "0% of it", "114.1 minutes", "$24"):
         assert f"<b>{said}</b>" in page, said
     slow = plan_report("gpt2-xl", card("T4", 0.2, 8, bandwidth=1.25e9, price=1.0), 1)
-    assert "30.2 of 15.6 GB: too small; sharded 8.4 GB" in slow and "0% of it" not in slow
+    assert "30.2 of 14.1 GB: too small; sharded 8.4 GB" in slow and "0% of it" not in slow
     alone = plan_report("gpt2-xl", card("T4", 0.2, price=1.0), 1)
     assert "too small" in alone and "sharded" not in alone, "one card has nobody to share with"
 

@@ -3,6 +3,7 @@
 Knows nothing about what they compute.
 """
 
+import math
 import os
 import random
 import subprocess
@@ -54,10 +55,11 @@ def torchrun(count: int, *arguments) -> str:
     return said
 
 
-def until_done(count: int, arguments, log, kill_at: int) -> int:
+def until_done(count: int, arguments, log, kill_at: int) -> tuple[int, str]:
     """Run a command until it ends well, and kill one of its processes once `log` has a step.
 
-    Returns how often it was started. Raises RuntimeError if it fails three times.
+    Returns how often it was started, and what it has printed the last time. Raises RuntimeError if
+    it fails three times.
     """
     for starts in range(1, 4):
         with _running(count, arguments) as run:
@@ -66,7 +68,7 @@ def until_done(count: int, arguments, log, kill_at: int) -> int:
             said, _ = run.communicate()
         print(f"torchrun ends with {run.returncode} after step {_last_step(log)}")
         if not run.returncode:
-            return starts
+            return starts, said
     raise RuntimeError(f"it has failed {starts} times:\n{said[-2000:]}")
 
 
@@ -135,8 +137,9 @@ class Notes:
     """What DistributedDataParallel hands over for sending in one pass, and when.
 
     Use it as a context around forward and backward, and call `forward_ends` in between. `taken` has
-    "sent", a list of {"ms", "bytes"}; "backward", where it began and ended, in ms; and "wire", the
-    bytes that all processes together have sent. The sending stays PyTorch's own.
+    "sent", a list of {"bytes", "ms", "there"}, when a bucket was handed over and when its sum was
+    there; "backward", when it began and ended; and "wire", the bytes that all processes together
+    have sent. Times are ms since the beginning. The sending stays PyTorch's own.
     """
 
     def __init__(self, ddp):
@@ -159,7 +162,10 @@ class Notes:
 
     def __exit__(self, *_):
         began, *ends = [*self.marks, time.perf_counter()]
-        sent = [{"ms": 1e3 * (at - began), "bytes": n} for at, n in self.ddp.noted]
+        sent = [
+            {"bytes": n, "ms": 1e3 * (at - began), "there": 1e3 * (there - began)}
+            for n, at, there in self.ddp.noted
+        ]
         dist.barrier()  # the others have ended, too
         self.taken = {
             "sent": sent,
@@ -169,5 +175,11 @@ class Notes:
 
 
 def _note(noted: list, bucket):
-    noted.append((time.perf_counter(), bucket.buffer().nbytes))
-    return allreduce_hook(None, bucket)
+    note = [bucket.buffer().nbytes, time.perf_counter(), math.nan]
+    noted.append(note)
+
+    def arrive(future):
+        note[2] = time.perf_counter()
+        return future.value()
+
+    return allreduce_hook(None, bucket).then(arrive)

@@ -175,9 +175,11 @@ def trunk(text: str, seed: int) -> Iterator[dict]:
 def cooldowns(tokens, unseen, seed: int, lengths) -> Iterator[dict]:
     """Train one run at a constant rate; yield what its copies, cooled down at `lengths`, end with.
 
-    The last fifth of each length is its cooldown.
+    The last fifth of each length is its cooldown; the warm-up takes 3/8 of the first, which are the
+    recipe's 30 steps for LENGTHS.
     """
-    constant = start(tokens, replace(RECIPE, steps=lengths[-1], min_lr=None), seed)
+    warm = {"warmup_steps": 3 * lengths[0] // 8}
+    constant = start(tokens, replace(RECIPE, steps=lengths[-1], min_lr=None, **warm), seed)
     for steps in lengths:
         yield finish(cool(constant, steps, steps // 5), unseen)
 

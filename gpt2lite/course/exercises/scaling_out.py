@@ -103,9 +103,16 @@ def average(ranks):
 
 
 def _ranks(count, *shapes):
-    """Return gradients for `count` ranks, each a list with a tensor of every shape."""
+    """Return gradients for `count` ranks, each a list with a tensor of every shape.
+
+    They and the means of up to 3 are whole numbers, which read well in a message.
+    """
     generator = torch.Generator().manual_seed(count)
-    return [[torch.randn(shape, generator=generator) for shape in shapes] for _ in range(count)]
+
+    def draw(shape):
+        return 6.0 * torch.randint(-4, 5, shape, generator=generator)
+
+    return [[draw(shape) for shape in shapes] for _ in range(count)]
 
 
 def _combined(combine):
@@ -121,14 +128,22 @@ PARTS["08_average"] = Part(
     solution=average,
     seen=_listed,
     cases=(
-        (_ranks(2, (3,), (2, 2), (4,)),),
-        (_ranks(3, (2, 3), (1,), (2,), (5,)),),
+        (_ranks(3, (2,), (2, 2), (3,), (1,)),),
+        (_ranks(2, (3,), (2, 3), (4,)),),
         (_ranks(1, (2,)),),
     ),
     mistakes=(
         (
             _combined(lambda grads: grads.sum(0)),
-            "that is the sum, which grows with the number of ranks: divide by it",
+            "that is the sum, which grows with the ranks: divide by their number",
+        ),
+        (
+            _combined(lambda grads: grads.sum(0) / (len(grads) - 1)),
+            "that divides by one too few: a mean divides by the number of ranks, len(ranks)",
+        ),
+        (
+            lambda ranks: average(ranks)[: len(ranks)],
+            "that is one tensor for each rank: return one for each gradient, as zip(*ranks) goes",
         ),
         (
             lambda ranks: [grad.clone() for grad in ranks[0]],
@@ -202,6 +217,32 @@ PARTS["08_global_norm"] = Part(
             "the squares are averaged: the pieces are parts of one gradient, so add them",
         ),
         (
+            lambda shards: (
+                torch.cat([p.flatten() for rank in shards for p in rank])
+                .square()
+                .mean()
+                .sqrt()
+                .item()
+            ),
+            "the squares are averaged: a norm adds them",
+        ),
+        (
+            _norms(lambda norms: norms.square().sum() ** 1 / 2),
+            "** 1 / 2 halves, since ** comes before /: put 1 / 2 into brackets",
+        ),
+        (
+            _norms(lambda norms: norms.sum().sqrt()),
+            "the root of added norms: square each of them before you add",
+        ),
+        (
+            _norms(lambda norms: norms.square().sum().sqrt() / len(norms)),
+            "the norm is divided by the number of ranks: the pieces are parts of one gradient",
+        ),
+        (
+            lambda shards: [torch.cat([p.flatten() for p in rank]).norm() for rank in shards],
+            "that is a norm for each rank: add their squares, and take the root of the sum",
+        ),
+        (
             _norms(lambda norms: norms[0]),
             "that is rank 0's own norm: the others hold the rest of the gradient",
         ),
@@ -262,7 +303,7 @@ PARTS["08_step_seconds"] = Part(
     cases=(
         (6e12, 1, 1e12, 0.5, 0.0, 1),
         (6e12, 4, 1e12, 0.5, 0.0, 4),
-        (6e12, 4, 1e12, 0.5, 5.0, 1),
+        (6e12, 4, 1e12, 0.5, 12.0, 1),
         (6e12, 4, 1e12, 0.5, 1.0, 2),
         (6e12, 4, 1e12, 0.5, 1.4, 3),
         (6e12, 4, 1e12, 0.5, 0.1, 4),
@@ -305,6 +346,12 @@ PARTS["08_step_seconds"] = Part(
             "that hides sending behind the whole step: it can hide behind the last backward only",
         ),
         (
+            lambda flops, devices, peak, mfu, comm, micro_steps: step_seconds(
+                flops, devices, peak, mfu, comm / devices, micro_steps
+            ),
+            "comm is what each device needs, and all send at once: don't divide it by devices",
+        ),
+        (
             _timed(together=lambda compute, comm, hidden: compute),
             "the network costs nothing there: add what of comm is not hidden",
         ),
@@ -343,7 +390,7 @@ def bandwidth_to_hide(n_bytes, devices, compute, micro_steps):
 
 PARTS["08_bandwidth"] = Part(
     solution=bandwidth_to_hide,
-    cases=((6e8, 2, 3.0, 1), (6e8, 8, 3.0, 1), (6e8, 8, 3.0, 4)),
+    cases=((6e8, 2, 9.0, 1), (6e8, 8, 9.0, 1), (6e8, 8, 9.0, 4)),
     mistakes=(
         (
             lambda n_bytes, devices, compute, micro_steps: (
@@ -356,6 +403,36 @@ PARTS["08_bandwidth"] = Part(
                 2 * (devices - 1) / devices * n_bytes / (2 / 3 * compute)
             ),
             "it must hide behind the last backward alone: divide compute by micro_steps",
+        ),
+        (
+            lambda n_bytes, devices, compute, micro_steps: (
+                2 * (devices - 1) / devices * n_bytes / (2 / 3 * compute) / micro_steps
+            ),
+            "more passes leave less time, so more bandwidth is needed: micro_steps divides compute",
+        ),
+        (
+            lambda n_bytes, devices, compute, micro_steps: (
+                2 * (devices - 1) / devices * n_bytes / compute
+            ),
+            "that hides behind the whole step: the last backward is 2 / 3 of compute / micro_steps",
+        ),
+        (
+            lambda *given: bandwidth_to_hide(*given) / 2,
+            "a ring sends twice, to add up and to hand out: 2 (W − 1) / W times the gradients",
+        ),
+        (
+            lambda n_bytes, devices, compute, micro_steps: (
+                2 * n_bytes / (2 / 3 * compute / micro_steps)
+            ),
+            "a ring sends a little less than twice the gradients: 2 (W − 1) / W",
+        ),
+        (
+            lambda *given: 2 * bandwidth_to_hide(*given),
+            "a third of a pass is its forward: the backward is the other two",
+        ),
+        (
+            lambda *given: 4 * bandwidth_to_hide(*given),
+            "n_bytes are bytes already: don't multiply them by 4",
         ),
         (
             lambda n_bytes, devices, compute, micro_steps: (

@@ -38,35 +38,38 @@ def data_parallel(rows=4):
     canvas.box(4.81, 1.45, 0.5, 0.56, "mean", PURPLE)
     canvas.text(4.81, 0.95, "all-reduce", "c", "#9c3f73")
     canvas.text(2.2, 2.55, "no word is exchanged here", "c", GREY)
-    canvas.text(6.2, 2.55, "and the weights stay equal", "c", GREY)
+    canvas.text(6.2, 2.55, "the weights stay equal", "c", GREY)
     return canvas.fig
 
 
 def buckets(sent: list[dict], backward: tuple[float, float]):
-    """Draw when DDP hands its buckets over while the backward pass computes. 7 x 2.6.
+    """Draw how DDP's buckets travel while the backward pass computes. 7 x 2.6.
 
-    sent: of each bucket "ms" since the step's beginning and "bytes"; backward: when it began, and
-    when it returned, with all sums there. Its last gradient is ready as the last bucket leaves.
+    sent: of each bucket its "bytes", and in ms since the step began when it was handed over, "ms",
+    and when its sum was "there"; backward: when it began, and when it returned, with all sums
+    there. Its last gradient is ready as the last bucket leaves.
     """
     (began, ended), last = backward, sent[-1]["ms"]
     title = f"After the last of {len(sent)} buckets the step waits {ended - last:.0f} ms"
     fig, ax = figure("curve", title=title)
     spans = {"forward": (0, began, "#dddddd"), "backward": (began, last, ATTENTION)}
     for name, (left, right, color) in (spans | {"waiting": (last, ended, POSITION)}).items():
-        ax.barh(2, right - left, left=left, color=color, height=0.5)
-        ax.text((left + right) / 2, 2, name, ha="center", va="center")
-    most = max(bucket["bytes"] for bucket in sent)
-    for number, bucket in enumerate(sent):
-        ax.vlines(bucket["ms"], 0, bucket["bytes"] / most, color=COLORS["ours"], linewidth=3)
-        label = f"{bucket['bytes'] / 1e6:.1f} MB"
-        shift = 0.12 + 0.2 * (number % 2)
-        ax.text(bucket["ms"], bucket["bytes"] / most + shift, label, ha="center", fontsize=8)
-    ax.set(xlabel="ms since the step began", ylim=(0, 2.4))
-    ax.set_yticks([0.5, 2], ["buckets", "computation"])
-    told = ", ".join(f"{b['bytes'] / 1e6:.1f} MB at {b['ms']:.1f} ms" for b in sent)
+        ax.barh(0, right - left, left=left, color=color, height=0.8)
+        ax.text((left + right) / 2, 0, name, ha="center", va="center")
+    for row, bucket in enumerate(sent, 1):
+        ax.plot(
+            [bucket["ms"], bucket["there"]], [row, row], "o-", color=COLORS["ours"], linewidth=3
+        )
+    labels = [f"bucket of {bucket['bytes'] / 1e6:.1f} MB" for bucket in sent]
+    ax.axvline(last, color="#bbbbbb", linewidth=0.8, zorder=0)
+    ax.set(xlabel="ms since the step began", ylim=(len(sent) + 0.6, -0.6))
+    ax.set_yticks(range(len(sent) + 1), ["computation", *labels])
+    told = ", ".join(
+        f"{b['bytes'] / 1e6:.1f} MB from {b['ms']:.1f} to {b['there']:.1f} ms" for b in sent
+    )
     fig.alt = (
         f"Forward takes {began:.1f} ms, backward ends at {last:.1f} ms, and all sums are there at "
-        f"{ended:.1f} ms. Buckets of gradients are handed over: {told}."
+        f"{ended:.1f} ms. Buckets of gradients are on their way: {told}."
     )
     return fig
 
@@ -97,9 +100,11 @@ def memory(rows: dict, limit: float | None = None, name: str = ""):
 def step_by_bandwidth(flops, machine, sent: float, passes=(1, 4, 16), seconds=step_seconds):
     """Draw a step's time over what the network carries, a curve a number of passes. 7 x 2.6."""
     compute = flops / (machine.count * machine.peak * machine.mfu)
-    enough = sent / (2 / 3 * compute / passes[0]) / 1e9
-    fig, ax = figure("curve", title=f"From {enough:.1f} GB / s on, {passes[0]} pass hides it all")
-    carried = [10 ** (8 + i / 40) for i in range(121)]  # 0.1 to 100 GB / s
+    enough = sent / (2 / 3 * compute / passes[1]) / 1e9
+    fig, ax = figure(
+        "curve", title=f"{passes[1]} passes hide all sending from {enough:.1f} GB / s on"
+    )
+    carried = [10 ** (8.7 + i / 40) for i in range(93)]  # 0.5 to 100 GB / s
     told = []
     for n, (color, line) in zip(passes, LOOKS, strict=False):
         times = [
@@ -114,8 +119,8 @@ def step_by_bandwidth(flops, machine, sent: float, passes=(1, 4, 16), seconds=st
         ax.axvline(speed, color="#bbbbbb", linewidth=0.8, zorder=0)
         ax.annotate(name, (speed, 0.03), (3, 0), ax.get_xaxis_transform(), "offset points", size=8)
     ax.set(xlabel="GB / s from card to card", ylabel="seconds a step", xscale="log", yscale="log")
-    ax.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
-    ax.set_yticks(ticks := [0.2, 0.5, 1, 2, 5, 10], [f"{tick:g}" for tick in ticks])
+    ax.set_xticks([0.5, 1, 10, 100], ["0.5", "1", "10", "100"])
+    ax.set_yticks(ticks := [0.2, 0.5, 1, 2], [f"{tick:g}" for tick in ticks])
     ax.legend(loc="upper right")
     ax.set_ylim(0.5 * compute, 1.1 * (compute + sent / carried[0]))
     ax.minorticks_off()
