@@ -99,6 +99,7 @@ def joined():
         try:
             with _in_our_words():
                 yield
+                dist.barrier()  # without it one process in eight aborts as it leaves
         except KeyboardInterrupt:
             dist.barrier()  # rank 0 may be saving
             dist.destroy_process_group()
@@ -107,7 +108,6 @@ def joined():
             if _watching and _watching.said_by_first(f"{error}"):
                 sys.exit(1)
             raise
-        dist.barrier()  # without it one process in eight aborts as it leaves
         dist.destroy_process_group()
 
 
@@ -270,6 +270,19 @@ def from_first(value):
     if _together():
         dist.broadcast_object_list(values)
     return values[0]
+
+
+def check_alike(told) -> None:
+    """Raise DistributedError, in all processes, if they were not told the same to do."""
+    if not _together():
+        return
+    others = [None] * world_size()
+    dist.all_gather_object(others, told)
+    if differ := [r for r, other in enumerate(others) if other != others[0]]:
+        raise DistributedError(
+            f"rank {differ[0]} has another text or other settings than rank 0: start all with the "
+            "same command and the same files"
+        )
 
 
 @contextmanager

@@ -108,6 +108,7 @@ def train(
         "val_fraction": val_fraction,
         "init_from": init_from and str(init_from),
     }
+    distributed.check_alike((begun, config, compile, shard))
     parts = precision.dtype, asdict(model.config), asdict(config)
     head = log.header(command, name, device, *parts)
     if distributed.world_size() > 1:

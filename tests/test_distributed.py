@@ -233,6 +233,24 @@ def differing_weights() -> str:
         return str(error)
 
 
+def differing(folder) -> list[str]:
+    """Let rank 1 alone have another text, then another setting; return what is said of each."""
+    said, rank = [], distributed.rank()
+    for tokens, seed in ((TOKENS[rank:], 1), (TOKENS, 1 + rank)):
+        config = TrainConfig(steps=1, batch_size=2, seq_len=6, seed=seed)
+        try:
+            list(run.train(tiny_gpt(), tokens, config, FP32, save=Path(folder) / "run"))
+        except distributed.DistributedError as error:
+            said.append(str(error))
+    return said
+
+
+def test_processes_that_were_told_different_things_are_refused_before_any_step(tmp_path):
+    for said in together(2, differing, tmp_path):
+        assert ["rank 1 has another text or other settings" in each for each in said] == [True] * 2
+    assert not (tmp_path / "run").exists()
+
+
 def skips(folder) -> list:
     """Let rank 1's gradients overflow once; return steps skipped and scales, whole and sharded."""
     found = [differing_weights()]
@@ -403,15 +421,16 @@ def test_saved_on_two_a_run_goes_on_on_one_or_three(tmp_path):
             assert sum(held) == seen["held"] * (1 if how[1] else len(found)), f"{where}: {held}"
 
 
-def failing(folder, alone):
-    """Fail in both processes alike, or in rank 1 alone; keep what is said."""
+def failing(folder, who):
+    """Fail in both processes alike, or in rank 1 while the other waits or is done; keep it."""
     sys.stderr = open(Path(folder) / f"err.{os.environ['RANK']}", "w")
     try:
         with distributed.joined():
             torch.distributed.barrier()
-            if distributed.rank() == 1 or not alone:
+            if distributed.rank() == 1 or who == "both":
                 raise ValueError("this can't be trained on")
-            torch.distributed.barrier()
+            if who == "one":
+                torch.distributed.barrier()
     except (ValueError, distributed.DistributedError) as error:
         print(error, file=sys.stderr, flush=True)
         time.sleep(3)  # rank 0 keeps the store here, where no torchrun does
@@ -419,12 +438,12 @@ def failing(folder, alone):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("alone", [False, True])
-def test_what_both_refuse_is_said_once_and_what_one_refuses_too(tmp_path, alone):
-    assert ends(start(2, failing, str(tmp_path), alone)) == [1, 1]
+@pytest.mark.parametrize("who", ["both", "one", "one at the end"])
+def test_what_both_refuse_is_said_once_and_what_one_refuses_too(tmp_path, who):
+    assert ends(start(2, failing, str(tmp_path), who)) == [1, 1]
     said = [(tmp_path / f"err.{r}").read_text().split(",")[0].strip() for r in (0, 1)]
     refused = "this can't be trained on"
-    assert said == (["another process has ended", refused] if alone else [refused, ""])
+    assert said == ([refused, ""] if who == "both" else ["another process has ended", refused])
 
 
 def interrupted(folder, how):

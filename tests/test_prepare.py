@@ -17,7 +17,7 @@ from gpt2lite.data import DataError, Shards
 from gpt2lite.prepare import SOURCES, find_files, prepare
 from gpt2lite.tokenizer import END_OF_TEXT, get_tokenizer
 
-WORDS = "to be or not that is the question whether nobler mind suffer slings arrows".split()
+WORDS = "to be or not that is the question whether nobler mind suffer naïve 漢".split()
 
 
 def texts(n, seed=0):
@@ -40,10 +40,10 @@ def write(path, documents):
     return str(path)
 
 
-def documents(folder):
-    """Return what the shards hold, document by document, read as build-nanogpt reads them."""
+def documents(folder, names="*.npy"):
+    """Return what shards hold, document by document, read as build-nanogpt reads them."""
     found = []
-    for path in sorted(folder.glob("*.npy")):
+    for path in sorted(folder.glob(names)):
         tokens = np.load(path)
         assert tokens.dtype == np.uint16 and tokens.ndim == 1
         assert tokens[0] == END_OF_TEXT, "a shard begins within a document"
@@ -88,6 +88,16 @@ def test_files_and_documents_come_in_an_order_that_the_seed_decides(tmp_path):
         list(prepare(f"{tmp_path}/*.jsonl", folder, shard_tokens=4_000, seed=seed))
         orders.append(documents(folder))
     assert orders[0] == orders[1] != orders[2]
+    first, _, other = ({*documents(tmp_path / f"{i}", "val*.npy")} for i in range(3))
+    assert first != other, "the files come in one order, whatever the seed"
+    for seed in (1, 2):
+        list(
+            prepare(
+                str(tmp_path / "part0.jsonl"), tmp_path / f"a{seed}", shard_tokens=800, seed=seed
+            )
+        )
+    one, two = (documents(tmp_path / f"a{seed}", "val*.npy") for seed in (1, 2))
+    assert sorted(one) == sorted(two) and one != two, "its documents do, whatever the seed"
     first = [written.index(text) for text in orders[0][:30]]
     assert first != sorted(first), "a shard's documents stand in the files' order"
 
@@ -157,7 +167,17 @@ def test_shards_are_read_as_one_sequence(tmp_path):
     shards = Shards(folder)
     whole = np.concatenate([np.load(path) for path in sorted(folder.glob("train*.npy"))])
     assert len(shards) == len(whole) and shards.max() == whole.max()
-    for start, stop in ((0, 10), (2_990, 3_200), (0, len(whole)), (5, 5), (len(whole) - 1, None)):
+    seam = len(np.load(folder / "train_000001.npy"))
+    for start, stop in (
+        (seam, seam + 5),
+        (0, seam),
+        (0, seam + 1),
+        (0, 10),
+        (2_990, 3_200),
+        (0, len(whole)),
+        (5, 5),
+        (len(whole) - 1, None),
+    ):
         assert np.array_equal(shards[start:stop], whole[start:stop]), f"{start} to {stop}"
     assert np.array_equal(Shards(folder, "val")[0:], np.load(folder / "val_000000.npy"))
     x, y = next(data.Batches(shards, 4, 900))  # across a seam
@@ -274,7 +294,7 @@ def test_a_network_that_goes_is_said_and_whole_shards_stay(tmp_path, monkeypatch
     monkeypatch.setattr(module, "_rows", lambda *_: Rows())
     with pytest.raises(DataError, match=r"cannot read on \(no route\): .* the last whole shard"):
         list(prepare(write(tmp_path / "my.jsonl", []), tmp_path / "shards", shard_tokens=200))
-    assert set(documents(tmp_path / "shards")) < set(texts(40))
+    assert 0 < len(found := documents(tmp_path / "shards")) and {*found} <= {*texts(40)}
 
 
 def test_stopped_before_its_first_shard_is_whole_it_begins_again(tmp_path, monkeypatch):
