@@ -104,7 +104,7 @@ class Shards:
         for number in range(first, last + 1):
             part = self.parts[number]
             before = self.ends[number] - len(part)
-            pieces.append(part[max(0, start - before) : max(0, stop - before)])
+            pieces.append(part[max(0, start - before) : stop - before])
         return np.concatenate(pieces)
 
     def max(self) -> int:

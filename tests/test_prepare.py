@@ -182,6 +182,7 @@ def test_shards_are_read_as_one_sequence(tmp_path):
     assert np.array_equal(Shards(folder, "val")[0:], np.load(folder / "val_000000.npy"))
     x, y = next(data.Batches(shards, 4, 900))  # across a seam
     assert np.array_equal(y.flatten(), whole[1 : 4 * 900 + 1])
+    assert data.fingerprint(shards) == shards.sha256, "all is read to tell which tokens these are"
     assert data.fingerprint(shards) != data.fingerprint(Shards(folder, "val"))
 
 
