@@ -45,8 +45,7 @@ def test_gpt2lite_passes_each_check_that_applies_to_it(number):
 def test_the_package_is_what_is_examined(number, name, sick, monkeypatch):
     """A fault in gpt2lite itself is found: what is examined is no copy of it."""
     if number == 2:
-        monkeypatch.setattr(CausalSelfAttention, "ahead", 1, raising=False)
-        monkeypatch.setattr(CausalSelfAttention, "only_training", False, raising=False)
+        monkeypatch.setattr(CausalSelfAttention, "modes", (True, False), raising=False)
     if number == 6:  # the scale stays in the gradient
         monkeypatch.setattr(torch.amp.GradScaler, "unscale_", lambda *_: None)
     if number == 9:
@@ -58,6 +57,13 @@ def test_the_package_is_what_is_examined(number, name, sick, monkeypatch):
         monkeypatch.setattr(name, sick)
     check = PARTS[f"09_{CHECKS[number]}"].solution
     assert not check(*examined.package()[number])
+
+
+@pytest.mark.parametrize("name, number", [("X", 5), ("Y", 2), ("Z", 4)])
+def test_a_stranger_has_one_bug(name, number):
+    found = examined.stranger(name)
+    failed = [n for n, check in CHECKS.items() if not PARTS[f"09_{check}"].solution(*found[n])]
+    assert failed == [number]
 
 
 def test_a_mask_of_ten_thousand_is_enough_for_small_scores_only():
@@ -82,7 +88,7 @@ def test_a_patient_is_copied_called_and_shown_as_what_it_stands_for():
 
     patient = copy.deepcopy(clinic.small("a model with two layers"))
     assert repr(patient) == "a model with two layers"
-    assert patient.training and patient(torch.zeros(1, 2, dtype=torch.long)).shape == (1, 2, 61)
+    assert patient.training and patient(torch.zeros(1, 2, dtype=torch.long)).shape == (1, 2, 256)
     patient.eval()
     assert not patient.program.training
     with pytest.raises(AttributeError):

@@ -7,6 +7,7 @@ about the checks that find them. Sources: the notebook, beside each bug.
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,8 @@ from torch import nn
 from gpt2lite import GPT, GPTConfig
 from gpt2lite.model import MLP, CausalSelfAttention
 
-SMALL = GPTConfig(block_size=16, vocab_size=61, n_layer=2, n_head=2, n_embd=32)
+SMALL = GPTConfig(block_size=32, vocab_size=256, n_layer=2, n_head=2, n_embd=32)
+ODD = replace(SMALL, vocab_size=61)  # no multiple of 64
 SHARDS = tuple(range(start, start + 10) for start in range(0, 3000, 100))
 
 
@@ -55,36 +57,43 @@ class StuckPositions(nn.Embedding):
 
 
 class MaskedByTenThousand(CausalSelfAttention):
-    """The mask subtracts 10,000 from the scores of later tokens, where it should exclude them."""
+    """The mask sets the scores of later tokens to -10,000, where it should exclude them."""
 
     def forward(self, x, cache=None):
         B, T, C = x.shape
         q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
         scores = q @ k.transpose(-2, -1) / math.sqrt(C // self.n_head)
-        scores = scores - 1e4 * torch.ones(T, T, device=x.device).triu(1)
+        later = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
+        scores = scores.masked_fill(later, -1e4)
         y = F.dropout(scores.softmax(-1), self.dropout, self.training) @ v
         return self.c_proj(y.transpose(1, 2).reshape(B, T, C))
 
 
 class OpenMask(CausalSelfAttention):
-    """Tokens see `ahead` later ones too; with `only_training`, in training alone."""
+    """Each token sees the next one too, in the given modes: training, evaluation."""
 
-    ahead, only_training = 1, False
+    modes = True, False
 
     def forward(self, x, cache=None):
-        if self.only_training and not self.training:
+        if self.training not in self.modes:
             return super().forward(x, cache)
         B, T, C = x.shape
         q, k, v = self.c_attn(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)
-        mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril(self.ahead)
+        mask = torch.ones(T, T, dtype=torch.bool, device=x.device).tril(1)
         y = F.scaled_dot_product_attention(q, k, v, mask, self.dropout if self.training else 0.0)
         return self.resid_dropout(self.c_proj(y.transpose(1, 2).reshape(B, T, C)))
 
 
 class OpenInTraining(OpenMask):
-    """In training each token sees the next one, which it is asked to predict."""
+    """The same in training alone, while dropout is on."""
 
-    only_training = True
+    modes = (True,)
+
+
+class OpenInEvaluation(OpenMask):
+    """The same in evaluation alone."""
+
+    modes = (False,)
 
 
 def small(does: str, change: Callable = lambda model: None, **sizes) -> Patient:
@@ -158,16 +167,32 @@ def random_rows(tokens):
     return rows_of(tokens, starts, 8), rows_of(tokens[1:], starts, 8)
 
 
-def shifted_twice(tokens):
-    """Shift the targets, and let the loss's function shift them once more."""
-    x, y = next_tokens(tokens)
+def shift_again(x, y):
+    """Shift the targets by one token, as if they weren't yet."""
     return x[:, :-1], y[:, 1:]
+
+
+def shifted_twice(tokens):
+    """Shift the targets in the data, and once more in the loss."""
+    return shift_again(*next_tokens(tokens))
 
 
 def rolled(tokens):
     """Roll each row by one: its last target is its own first token."""
     x, _ = next_tokens(tokens)
     return x, x.roll(-1, dims=1)
+
+
+def last_column_alone(tokens):
+    """Shift the last target of each row, and forget the others."""
+    x, y = next_tokens(tokens)
+    return x, torch.cat([x[:, :-1], y[:, -1:]], dim=1)
+
+
+def last_row_is_first(tokens):
+    """Take the last row's targets from the first row."""
+    x, y = next_tokens(tokens)
+    return x, torch.cat([y[:-1], y[:1]])
 
 
 def rows_exchanged(tokens):
@@ -227,11 +252,14 @@ class SavesWhatIsFetched(Reader):
 
 
 class DrawsANewOrder(Reader):
-    """Reads the shards in an order that it draws, and doesn't save."""
+    """Each reader takes the shards in another order, which nobody saves."""
+
+    draws = itertools.count()
 
     def __init__(self):
         super().__init__()
-        self.shards = [self.shards[i] for i in torch.randperm(len(self.shards))]
+        first = next(self.draws) % len(self.shards)  # no two in a row agree anywhere
+        self.shards = self.shards[first:] + self.shards[:first]
 
 
 # The step
@@ -287,7 +315,7 @@ def gradient_of(combine: Callable) -> Callable:
 
     def gradient(batches):
         torch.manual_seed(0)
-        table = nn.Embedding(61, 61)
+        table = nn.Embedding(256, 256)
         sums, counts = [], []
         for x, y in batches:
             sums.append(F.cross_entropy(table(x).flatten(0, 1), y.flatten(), reduction="sum"))
@@ -296,6 +324,16 @@ def gradient_of(combine: Callable) -> Callable:
         return table.weight.grad.flatten()
 
     return gradient
+
+
+def mean_of_means(sums, counts):
+    """Average the micro-batches' means."""
+    return (sums / counts.clamp(min=1)).mean()
+
+
+def mean_of_all(sums, counts):
+    """Return the mean over all tokens."""
+    return sums.sum() / counts.sum()
 
 
 # The numbers
@@ -335,3 +373,18 @@ def clips_before_unscaling(run):
     unscale, now = run.scaler.unscale_, itertools.cycle((False, True))
     run.scaler.unscale_ = lambda optimizer: unscale(optimizer) if next(now) else None
     return run
+
+
+# What each bug of the notebook does, by its number.
+BUGS = {
+    1: stuck_positions,
+    2: attention_of(OpenInTraining),
+    3: erf_gelu,
+    4: shift_again,
+    5: ForgetsTheShard,
+    6: clips_before_unscaling,
+    7: validation(lambda model, before: None),
+    8: gradient_of(mean_of_means),
+    9: by_asking,
+    10: padded,
+}

@@ -11,7 +11,16 @@ import torch
 from gpt2lite import GPT, GPTConfig, data
 from gpt2lite.accounting import count_parameters
 from gpt2lite.config import TrainConfig
-from gpt2lite.course.clinic import SMALL, small
+from gpt2lite.course.clinic import (
+    SMALL,
+    DrawsANewOrder,
+    MaskedByTenThousand,
+    attention_of,
+    both,
+    large_scores,
+    rolled,
+    small,
+)
 from gpt2lite.evaluation import validation_loss
 from gpt2lite.model import MLP
 from gpt2lite.precision import Precision, pick
@@ -82,3 +91,14 @@ def package() -> dict[int, tuple]:
         9: (_format,),
         10: (lambda model: count_parameters(model.config)["total"],),
     }
+
+
+def stranger(name: str) -> dict[int, tuple]:
+    """Return a package with one bug that the notebook hasn't shown: "X", "Y" or "Z"."""
+    scores = both(large_scores, attention_of(MaskedByTenThousand))
+    found = {
+        "X": {5: (DrawsANewOrder,)},
+        "Y": {2: (small("", scores, dropout=0.1).program,)},
+        "Z": {4: (rolled,)},
+    }
+    return package() | found[name]

@@ -4,8 +4,6 @@ A case is a program, healthy or sick; the solution says which. Over 250 lines, f
 readers write and that miss something.
 """
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -68,14 +66,19 @@ PARTS["09_knows_order"] = _check(
     ),
     mistakes=(
         (
+            lambda model: False,
+            "a GPT fails, which knows the order: is the comparison of its rows too strict, or "
+            "not of one row with another?",
+        ),
+        (
             _exchanged,
-            "a causal model without positions tells these two orders apart as well: in [1, 2, 3] "
-            "token 2 sees token 1, in [2, 1, 3] it doesn't. Repeat one token instead",
+            "a causal model without positions tells these two orders apart as well: in [1, 2, "
+            "3] token 2 sees token 1, in [2, 1, 3] it doesn't. Repeat one token instead",
         ),
         (
             _order((0, 1, 2, 3)),
-            "every model passes, since other tokens have other logits in any of them: repeat one "
-            "token, and compare its logits at two places",
+            "every model passes, since other tokens have other logits in any of them: repeat "
+            "one token, and compare its logits at two places",
         ),
         (
             _order(evaluating=False),
@@ -87,7 +90,7 @@ PARTS["09_knows_order"] = _check(
         ),
         (
             lambda model: not knows_order(model),
-            "the other way round: True is for the model that is fine",
+            "True and False are exchanged: True is for the model that is fine",
         ),
     ),
 )
@@ -119,7 +122,8 @@ def _future(modes=(False, True), seeded=True, change=-1, seen=slice(None, -1)):
         other = idx.clone()
         other[0, change] = 9
         for mode in modes:
-            model.train(mode)
+            if mode is not None:
+                model.train(mode)
             logits = []
             for tokens in (idx, other):
                 if seeded:
@@ -132,6 +136,11 @@ def _future(modes=(False, True), seeded=True, change=-1, seen=slice(None, -1)):
     return check
 
 
+_EVALUATED = small(
+    "a model that loses its mask in training, and is in evaluation now",
+    clinic.attention_of(clinic.OpenInTraining),
+)
+_EVALUATED.eval()
 _WIDE = clinic.both(clinic.large_scores, clinic.attention_of(clinic.MaskedByTenThousand))
 
 PARTS["09_sees_no_future"] = _check(
@@ -147,22 +156,38 @@ PARTS["09_sees_no_future"] = _check(
             ),
         ),
         (small("a GPT with dropout", dropout=0.1),),
+        (_EVALUATED,),
+        (
+            small(
+                "a model that loses its mask in evaluation",
+                clinic.attention_of(clinic.OpenInEvaluation),
+            ),
+        ),
         (small("a model whose mask is −10,000, and whose scores are larger", _WIDE),),
         (small("a GPT whose scores are large", clinic.large_scores),),
     ),
     mistakes=(
         (
+            lambda model: False,
+            "a GPT fails, which sees nothing of the future: change the last token, compare the "
+            "logits of the places before it, and allow for rounding",
+        ),
+        (
             _future(modes=(False,)),
             "this model loses its mask in training only: try model.train() too",
         ),
         (
-            _future(seeded=False),
-            "dropout draws anew in each pass: set the same seed before both",
+            _future(modes=(True,)),
+            "this model loses its mask in evaluation only: try model.eval() too",
         ),
         (
-            _future(seen=slice(None)),
-            "even a GPT fails, since a token may change its own logits and all after it: change "
-            "the last one, and compare the places before it",
+            _future(modes=(None,)),
+            "in the mode that it came in this model is right: try both, model.train() and "
+            "model.eval()",
+        ),
+        (
+            _future(seeded=False),
+            "dropout draws anew in each pass, in attention too: set the same seed before both",
         ),
         (
             _future(seen=slice(0, 1)),
@@ -171,7 +196,7 @@ PARTS["09_sees_no_future"] = _check(
         ),
         (
             lambda model: not sees_no_future(model),
-            "the other way round: True is for the model that is fine",
+            "True and False are exchanged: True is for the model that is fine",
         ),
         (
             lambda model: True,
@@ -186,7 +211,7 @@ PARTS["09_sees_no_future"] = _check(
 
 def is_gpt2s_gelu(gelu):
     x = torch.linspace(-4, 4, 101)
-    inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    inner = (2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)
     return torch.allclose(gelu(x), 0.5 * x * (1 + torch.tanh(inner)), atol=1e-5)
 
 
@@ -211,6 +236,11 @@ PARTS["09_gelu"] = _check(
     ),
     mistakes=(
         (
+            lambda gelu: False,
+            "GPT-2's own form fails: is there a slip in the formula, which is 0.8412 at x = 1? "
+            "Or is the comparison too strict?",
+        ),
+        (
             _gelu(atol=1e-3),
             "so wide a tolerance lets the form by erf pass, which is at most 0.0005 away: take "
             "1e-5",
@@ -229,7 +259,7 @@ PARTS["09_gelu"] = _check(
         ),
         (
             lambda gelu: not is_gpt2s_gelu(gelu),
-            "the other way round: True is for the form that GPT-2 has",
+            "True and False are exchanged: True is for the form that GPT-2 has",
         ),
     ),
 )
@@ -262,12 +292,18 @@ PARTS["09_targets"] = _check(
         (Patient("rows rolled by one, whose last target is their first token", clinic.rolled),),
         (Patient("batches from random places", clinic.random_rows),),
         (Patient("targets of other rows", clinic.rows_exchanged),),
+        (Patient("targets that are shifted in the last place alone", clinic.last_column_alone),),
+        (Patient("a last row with the targets of the first", clinic.last_row_is_first),),
     ),
     mistakes=(
         (
+            lambda get_batch: False,
+            "batches of next tokens fail: in a text that counts, y is x + 1",
+        ),
+        (
             _targets(lambda x, y: x.shape == y.shape),
-            "all of them pass: take a text that counts, such as torch.arange(100), and compare the "
-            "tokens themselves",
+            "all of them pass: take a text that counts, such as torch.arange(100), and compare "
+            "the tokens themselves",
         ),
         (
             _targets(lambda x, y: not torch.equal(x, y)),
@@ -278,8 +314,12 @@ PARTS["09_targets"] = _check(
             "rolled rows pass, whose last target alone is wrong: compare all targets",
         ),
         (
-            _targets(lambda x, y: torch.equal(x, y + 1)),
-            "the other way round: the target is one more than its input, y = x + 1",
+            _targets(lambda x, y: torch.equal(y[:, -1], x[:, -1] + 1)),
+            "targets that are right in the last place alone pass: compare all targets",
+        ),
+        (
+            _targets(lambda x, y: torch.equal(y[0], x[0] + 1)),
+            "a batch whose first row alone is right passes: compare all rows",
         ),
     ),
 )
@@ -324,6 +364,11 @@ PARTS["09_goes_on"] = _check(
     ),
     mistakes=(
         (
+            lambda make: False,
+            "a reader that goes on where it was fails: save its state and load it into a new "
+            "one before either reads on, then compare one row of each",
+        ),
+        (
             _resumed(rows=0),
             "at the very beginning even a reader that starts over is right: read some rows first",
         ),
@@ -342,7 +387,7 @@ PARTS["09_goes_on"] = _check(
         ),
         (
             lambda make: not goes_on(make),
-            "the other way round: True is for the reader that goes on where it was",
+            "True and False are exchanged: True is for the reader that goes on where it was",
         ),
     ),
 )
@@ -371,6 +416,11 @@ PARTS["09_scale_free"] = _check(
     ),
     mistakes=(
         (
+            lambda step: False,
+            "a right step fails: its gradient is the same at both scales, so compare them as "
+            "they are",
+        ),
+        (
             _steps(lambda a, b: torch.allclose(a, b), (1.0, 1.0)),
             "all of them pass: compare the whole gradients, at the scales 1 and 65536",
         ),
@@ -380,7 +430,8 @@ PARTS["09_scale_free"] = _check(
         ),
         (
             lambda step: not scale_free(step),
-            "the other way round: True is for the step whose gradient the scale leaves alone",
+            "True and False are exchanged: True is for the step whose gradient the scale leaves "
+            "alone",
         ),
     ),
 )
@@ -443,6 +494,11 @@ PARTS["09_comes_back"] = _check(
     ),
     mistakes=(
         (
+            lambda validate, model: False,
+            "a validation that puts the mode back fails: after model.train(mode) the flag of "
+            "all parts is `mode`",
+        ),
+        (
             _back(modes=(True,)),
             "a model that was evaluating must stay so: try model.eval() before it too",
         ),
@@ -461,7 +517,8 @@ PARTS["09_comes_back"] = _check(
         ),
         (
             lambda validate, model: not comes_back(validate, model),
-            "the other way round: True is for the validation that leaves the model as it was",
+            "True and False are exchanged: True is for the validation that leaves the model as "
+            "it was",
         ),
     ),
 )
@@ -500,42 +557,47 @@ PARTS["09_adds_up"] = _check(
         (
             Patient(
                 "the sum over all tokens, divided by their number",
-                clinic.gradient_of(lambda sums, counts: sums.sum() / counts.sum()),
+                clinic.gradient_of(clinic.mean_of_all),
             ),
         ),
         (
             Patient(
                 "the mean of the micro-batches' means",
-                clinic.gradient_of(lambda sums, counts: (sums / counts).mean()),
+                clinic.gradient_of(clinic.mean_of_means),
             ),
         ),
         (
             Patient(
                 "the sum of the micro-batches' means",
-                clinic.gradient_of(lambda sums, counts: (sums / counts).sum()),
+                clinic.gradient_of(lambda sums, counts: (sums / counts.clamp(min=1)).sum()),
             ),
         ),
         (
             Patient(
                 "means, weighted by their tokens",
-                clinic.gradient_of(lambda s, n: (s / n * n / n.sum()).sum()),
+                clinic.gradient_of(lambda s, n: (s / n.clamp(min=1) * n / n.sum()).sum()),
             ),
         ),
     ),
     mistakes=(
         (
+            lambda gradient: False,
+            "the mean over all tokens fails: compare the gradient of both rows at once with "
+            "that of the same rows as two micro-batches",
+        ),
+        (
             _ragged(_FULL),
-            "a mean of means passes, which is right where all micro-batches have as many targets: "
-            "give one row fewer",
+            "a mean of means passes, which is right where all micro-batches have as many "
+            "targets: give one row fewer",
         ),
         (
             _ragged(_HOLES, pieces=2),
-            "all of them pass: compare the gradient of both rows at once with that of the rows one "
-            "by one",
+            "all of them pass: compare the gradient of both rows at once with that of the rows "
+            "one by one",
         ),
         (
             lambda gradient: not adds_up(gradient),
-            "the other way round: True is for the gradient of the mean over all tokens",
+            "True and False are exchanged: True is for the gradient of the mean over all tokens",
         ),
     ),
 )
@@ -565,6 +627,12 @@ PARTS["09_cards"] = _check(
         (Patient("a choice by compute capability", clinic.by_capability),),
         (Patient("a choice by is_bf16_supported()", clinic.by_asking),),
         (Patient("always bf16", lambda *_: torch.bfloat16),),
+        (
+            Patient(
+                "bf16 for the T4, fp16 for the A100",
+                lambda c, _: torch.float16 if c >= (8, 0) else torch.bfloat16,
+            ),
+        ),
         (Patient("always fp16", lambda *_: torch.float16),),
         (
             Patient(
@@ -574,6 +642,11 @@ PARTS["09_cards"] = _check(
         ),
     ),
     mistakes=(
+        (
+            lambda pick: False,
+            "a choice that suits both cards fails: a T4 takes torch.float16, an A100 "
+            "torch.bfloat16",
+        ),
         (
             _cards(a100=False),
             "an A100, (8, 0), has units for bf16 and should get it: ask for that too",
@@ -587,12 +660,12 @@ PARTS["09_cards"] = _check(
             "a T4 says True when it is asked for bf16, since it emulates it: pass True",
         ),
         (
-            lambda pick: pick((7, 5), True) != pick((8, 0), True) == torch.float16,
-            "the other way round: a T4 takes fp16, an A100 bf16",
+            lambda pick: pick((7, 5), True) != pick((8, 0), True),
+            "two different formats may still be the wrong ones: a T4 takes fp16, an A100 bf16",
         ),
         (
             lambda pick: not suits_cards(pick),
-            "the other way round: True is for the choice that suits both cards",
+            "True and False are exchanged: True is for the choice that suits both cards",
         ),
     ),
 )
@@ -602,7 +675,7 @@ PARTS["09_cards"] = _check(
 
 
 def counts_right(count):
-    model = GPT(clinic.SMALL)  # V = 61, which is no multiple of 64
+    model = GPT(clinic.ODD)  # V = 61
     return count(model) == sum(p.numel() for p in model.parameters())
 
 
@@ -610,7 +683,7 @@ def _counted(expected=None, **sizes):
     """Return a check like `counts_right` with a model of other sizes, or another number."""
 
     def check(count):
-        model = small("", **sizes).program
+        model = small("", **({"vocab_size": 61} | sizes)).program
         return bool(count(model) == (expected or clinic.parameters)(model))
 
     return check
@@ -641,20 +714,26 @@ PARTS["09_counts"] = _check(
     ),
     mistakes=(
         (
+            lambda count: False,
+            "a right count fails: compare it with the sum of p.numel() over model.parameters(), "
+            "of the same model",
+        ),
+        (
             _counted(vocab_size=64),
-            "that vocabulary is a multiple of 64 already, so padding adds nothing: choose another",
+            "a count with a padded vocabulary passes: compare exactly, with a model whose "
+            "vocabulary is no multiple of 64",
         ),
         (
             _counted(_tied_twice),
             "that counts the head as well: it is wte itself, and has no numbers of its own",
         ),
         (
-            lambda count: count(GPT(clinic.SMALL)) > 0,
+            lambda count: count(GPT(clinic.ODD)) > 0,
             "every one of them counts something: compare with the sum over the parameters",
         ),
         (
             lambda count: not counts_right(count),
-            "the other way round: True is for the count that is right",
+            "True and False are exchanged: True is for the count that is right",
         ),
     ),
 )
@@ -705,20 +784,21 @@ PARTS["09_crossing"] = _check(
     ),
     mistakes=(
         (
-            _kept([0.5, 0.41, 0.09], 0.9, [True, True, False]),
-            "these are sorted already, so a top-p that doesn't sort is right too: mix them",
+            lambda top_p: False,
+            "a right top-p fails: it keeps the likeliest tokens up to the one that crosses p, "
+            "that one included",
         ),
         (
-            _kept([0.09, 0.5, 0.41], 0.9, [False, True, False]),
-            "0.5 alone is below 0.9: the token that crosses p is kept too",
+            _kept([0.5, 0.41, 0.09], 0.9, [True, True, False]),
+            "a top-p that doesn't sort passes: let a small probability come first",
         ),
         (
             lambda top_p: top_p(torch.tensor([0.09, 0.5, 0.41]), 0.9).sum() == 2,
-            "that counts the kept ones: which two they are matters too",
+            "one that keeps as many, but others, passes: compare which are kept",
         ),
         (
             lambda top_p: not keeps_crossing(top_p),
-            "the other way round: True is for the top-p that is right",
+            "True and False are exchanged: True is for the top-p that is right",
         ),
     ),
     exercise=True,
