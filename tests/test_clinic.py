@@ -83,6 +83,14 @@ def test_the_open_mask_is_open_in_training_alone():
     assert not torch.allclose(model.train()(idx), before, atol=1e-5)
 
 
+def test_a_patient_in_the_making_draws_no_random_number():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    clinic.small("a GPT")
+    assert torch.equal(torch.rand(1), expected), "importing the parts would change every notebook"
+
+
 def test_a_patient_is_copied_called_and_shown_as_what_it_stands_for():
     import copy
 

@@ -1,7 +1,7 @@
 """Notebook 09's patients: parts of a training program, healthy ones and ones with a silent bug.
 
-Each bug was shipped once; none raises an error, and most leave the loss falling. Knows nothing
-about the checks that find them. Sources: the notebook, beside each bug.
+The notebook's ten bugs were shipped once; none raises an error, and most leave the loss falling.
+Knows nothing about the checks that find them. Sources: the notebook, beside each bug.
 """
 
 import itertools
@@ -98,8 +98,9 @@ class OpenInEvaluation(OpenMask):
 
 def small(does: str, change: Callable = lambda model: None, **sizes) -> Patient:
     """Return a small GPT, changed, that was switched to training, as a patient."""
-    torch.manual_seed(0)
-    model = GPT(GPTConfig(**{**vars(SMALL), **sizes}))
+    with torch.random.fork_rng(devices=[]):  # whoever imports the parts keeps their random numbers
+        torch.manual_seed(0)
+        model = GPT(replace(SMALL, **sizes))
     change(model)
     return Patient(does, model.train())
 
