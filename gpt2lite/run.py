@@ -128,7 +128,7 @@ def train(
         trainer = Trainer(model, batches, config, precision, shard)
         best, last, place = _resume(trainer, state, begun, save) if state else (None, None, None)
         if state:
-            print(f"{save} goes on with step {trainer.done} of {config.steps}")
+            print(f"the run goes on with step {trainer.done} of {config.steps}")
         if shard:
             print(f"sharded: this process holds {distributed.held(model):,} of {n:,} parameters")
         lines = log_file and until_end.enter_context(closing(log.Log(log_file, head, place)))

@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import tiny_gpt
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 
 from gpt2lite import GPT, SIZES, GPTConfig, __main__, checkpoint, data, distributed, run, training
 from gpt2lite.config import TrainConfig
@@ -196,6 +197,19 @@ MISTAKES = {
 }
 
 
+def sent_in_a_step() -> int:
+    """Return how many buckets of gradients DDP sends in a step of three passes; all fit in one."""
+    counted, sent = trainer(**SETTINGS["both"]), []
+
+    def count(_, bucket):
+        sent.append(bucket)
+        return allreduce_hook(None, bucket)
+
+    counted.spread.register_comm_hook(None, count)
+    counted.step()
+    return len(sent)
+
+
 def all_gradients(folder) -> dict:
     """Return the gradients of each setting, right and with each mistake."""
     found = {
@@ -206,7 +220,7 @@ def all_gradients(folder) -> dict:
         wrong = trainer(shard, **SETTINGS[setting])
         with mistake(wrong):
             found[name] = gradients(wrong)
-    return found
+    return found | {"sent": sent_in_a_step()}
 
 
 def test_two_processes_have_the_gradients_of_one_and_no_mistake_has(tmp_path):
@@ -217,6 +231,7 @@ def test_two_processes_have_the_gradients_of_one_and_no_mistake_has(tmp_path):
             assert away < 1e-5, f"{name}, shard={shard}: {away:.1e} from one process's"
         for name, (_, setting, _) in MISTAKES.items():
             assert distance(found[name], one[setting]) > 1e-3, f"{name} passes for equal"
+        assert found["sent"] == 1, "each pass of a step sends: only the last one need"
 
 
 def differing_weights() -> str:
