@@ -4,7 +4,8 @@ Knows nothing about models. A shard is a token file (gpt2lite.data) of whole doc
 an end-of-text token, in an order drawn from the seed; shard 0 is to validate on. Names and form are
 those that Karpathy's build-nanogpt reads. A manifest says what is done and where the next document
 stands: a run that was killed goes on there. Sources: build-nanogpt's fineweb.py; the documentation
-of `datasets` on streams that can be resumed.
+of `datasets` on streams that can be resumed. It is over 250 lines for what it refuses: a source, a
+folder or a shard that is not what the last call left would lose documents, or take them twice.
 """
 
 import glob

@@ -59,6 +59,39 @@ def test_the_package_is_what_is_examined(number, name, sick, monkeypatch):
     assert not check(*examined.package()[number])
 
 
+BUGS = clinic.BUGS
+SICK = {
+    1: (clinic.small("", BUGS[1]),),
+    2: (clinic.small("", BUGS[2]),),
+    3: (F.gelu,),
+    4: (lambda tokens: BUGS[4](*clinic.next_tokens(tokens)),),
+    5: (BUGS[5],),
+    6: (clinic.clipped_step("clip, unscale"),),
+    7: (BUGS[7], clinic.small("", dropout=0.1).program),
+    8: (BUGS[8],),
+    9: (BUGS[9],),
+    10: (BUGS[10],),
+}
+
+
+@pytest.mark.parametrize("number", SICK)
+def test_each_bug_of_the_notebook_is_caught(number):
+    check = PARTS[f"09_{(CHECKS | {8: 'adds_up'})[number]}"].solution
+    assert examined.examine(check, SICK, number) == "fails"
+
+
+def test_what_a_check_says_is_told_and_never_raises(capsys):
+    examined.tell(lambda x: x > 0, (1,), (-1,), "told apart")
+    examined.tell(lambda x: 1 / x > 0, (1,), (0,), "by an error, too")
+    examined.tell(lambda x: True, (1,), (0,), "nothing is caught")
+    assert capsys.readouterr().out.splitlines() == [
+        "✓ told apart",
+        "✓ by an error, too",
+        "○ this check says: healthy passes, sick passes",
+    ]
+    assert examined.examine(None, {}, 8) == "-"
+
+
 @pytest.mark.parametrize("name, number", [("X", 5), ("Y", 2), ("Z", 4)])
 def test_a_stranger_has_one_bug(name, number):
     found = examined.stranger(name)

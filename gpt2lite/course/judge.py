@@ -1,7 +1,8 @@
 """Judges what a reader wrote: runs it beside the course's own version, and says what is wrong.
 
 Right means the same value, however it was computed. Knows nothing about any one part, and prints
-nothing. `judge` never raises, whatever the reader's code does, so that Run All goes on.
+nothing. `judge` never raises, whatever the reader's code does, so that Run All goes on. Over 250
+lines: running an answer, comparing it and saying what is wrong can't be told apart.
 """
 
 import inspect
