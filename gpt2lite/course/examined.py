@@ -76,13 +76,13 @@ def _format(capability, says_bf16):
 
 
 def examine(check, parts: dict[int, tuple], number: int) -> str:
-    """Return what a check says of a part: "passes"; "fails", by an error too; "-" if it lacks."""
+    """Return what a check says of a part: "passes", "fails" or "raises"; "-" where it lacks."""
     if number not in parts:
         return "-"
     try:
         return "passes" if check(*parts[number]) else "fails"
     except Exception:  # a reader's check may ask for what this part hasn't
-        return "fails"
+        return "raises"
 
 
 def tell(check, healthy: tuple, sick: tuple, claim: str) -> None:
